@@ -1,0 +1,190 @@
+/**
+ * The policy: a language model that can be sampled and trained. Verbs and losses are those of the Tinker API, so that
+ * a local engine and a cluster are the same to the loop. An engine does not know of tasks, rewards or recommenders.
+ */
+
+/** Token ids, `[T]`. */
+export type TokenIds = readonly number[];
+
+export interface ChatMessage {
+  role: "system" | "user" | "assistant";
+  content: string;
+}
+
+/** Text to tokens and back, with the model's own chat template. */
+export interface ChatTokenizer {
+  /** Ids of the rendered conversation, up to where the assistant's answer begins. */
+  encodeChat(messages: readonly ChatMessage[]): number[];
+  /** Ids of plain text, without special tokens added. */
+  encode(text: string): number[];
+  /** Text of ids; special tokens are left out. */
+  decode(ids: TokenIds): string;
+  /** Ids that end an answer. */
+  readonly endIds: readonly number[];
+}
+
+export interface SamplingParams {
+  /** Completions for each prompt. */
+  n: number;
+  /** Longest completion, in tokens. */
+  maxTokens: number;
+  /** 0 is greedy. */
+  temperature: number;
+  /** Nucleus: smallest set of tokens with at least this probability. Default 1 (off). */
+  topP?: number;
+  /** Only the most likely tokens. Default 0 (off). */
+  topK?: number;
+  /** Only tokens at least this share as likely as the likeliest. Default 0 (off). */
+  minP?: number;
+  /** A completion ends before the first of these strings appears in it. */
+  stop?: readonly string[];
+  /** Tokens that end a completion, besides the tokenizer's `endIds`. */
+  stopIds?: readonly number[];
+  /** When true, end tokens don't end a completion: every one has exactly `maxTokens` tokens. Default false. */
+  ignoreEnd?: boolean;
+  /**
+   * Addresses the random numbers together with the prompt's ids and the sample's index, so that a completion does not
+   * depend on the batch that it was drawn in.
+   */
+  seed: number;
+  /** Default: the policy. `reference` samples the model as it was before training (LoRA engines only). */
+  weights?: Weights;
+  signal?: AbortSignal;
+  /** Called as completions end, with how many of `prompts.length × n` have. */
+  onProgress?: (done: number) => void;
+}
+
+export type Weights = "policy" | "reference";
+
+export interface Sample {
+  /** The completion, its end token included where it ended by one. */
+  ids: number[];
+  /**
+   * Log-probabilities of `ids` `[T]` under the policy at the sampling temperature, before top-p, top-k and min-p cut
+   * the distribution: the old log-probs of the loss.
+   */
+  logprobs: Float32Array;
+  /** The completion as text, end token and stop string left out. */
+  text: string;
+  /** `stop`: an end token or stop string; `length`: `maxTokens` was reached. */
+  stopReason: "stop" | "length";
+}
+
+/** A prompt with one completion to learn from. Data with equal prompts are computed together. */
+export interface Datum {
+  prompt: TokenIds;
+  completion: TokenIds;
+  /** Log-probs of the completion `[T]` when it was sampled. Not needed for `cross_entropy`. */
+  oldLogprobs?: Float32Array;
+  /** Log-probs of the completion `[T]` under the reference policy. Needed when `klCoef` is above 0. */
+  refLogprobs?: Float32Array;
+  /** Advantage of every token of the completion. Not needed for `cross_entropy`. */
+  advantage?: number;
+  /** Weight of this datum in the loss. Default 1. */
+  weight?: number;
+}
+
+export const lossNames = [
+  "cross_entropy",
+  "importance_sampling",
+  "ppo",
+  "grpo",
+  "dapo",
+  "dr_grpo",
+  "gspo",
+  "cispo",
+] as const;
+export type LossName = (typeof lossNames)[number];
+
+/**
+ * How token terms are added up: `token` divides their sum by the batch's completion tokens, `sequence` averages over
+ * each completion first and then over completions, `constant` divides by completions × `maxTokens` (Dr. GRPO).
+ */
+export type Aggregation = "token" | "sequence" | "constant";
+
+export interface Loss {
+  name: LossName;
+  /** Lower clip: the ratio is held at or above 1 − clipLow. Default 0.2 (gspo: 3e-2). */
+  clipLow?: number;
+  /** Upper clip: the ratio is held at or below 1 + clipHigh. Default 0.2 (dapo 0.28, gspo 4e-2). */
+  clipHigh?: number;
+  /** Weight of the KL term to the reference. Default 0; above 0 every datum needs `refLogprobs`. */
+  klCoef?: number;
+  /** k1: log-ratio, k2: half its square, k3: exp(d) − d − 1 (Schulman 2020). Default k3. */
+  klEstimator?: "k1" | "k2" | "k3";
+  /** Default: the loss's own (grpo and gspo `sequence`, dr_grpo `constant`, the rest `token`). */
+  aggregation?: Aggregation;
+  /** Temperature that the completions were sampled at; log-probs are taken at it. Default 1. */
+  temperature?: number;
+  /** For `constant` aggregation: the longest completion allowed, in tokens. */
+  maxTokens?: number;
+  /**
+   * What the sums are divided by, when `data` is only a part of the step's batch (parts without gradient left out,
+   * gradients accumulated over calls). Default: counted from `data`.
+   */
+  batch?: { tokens: number; completions: number };
+}
+
+export interface ForwardBackwardResult {
+  /** This call's share of the batch's loss. */
+  loss: number;
+  /** Log-probs `[T]` of each datum's completion under the weights used, at the loss's temperature. */
+  logprobs: Float32Array[];
+  /** Means over the data's tokens: `entropy` (nats), `clipFraction`, `approxKl` (k3, old to new), `klToReference`. */
+  metrics: Record<string, number>;
+}
+
+export interface AdamParams {
+  learningRate: number;
+  /** Default 0.9. */
+  beta1?: number;
+  /** Default 0.999. */
+  beta2?: number;
+  /** Default 1e-8. */
+  epsilon?: number;
+  /** Decoupled weight decay (AdamW). Default 0. */
+  weightDecay?: number;
+  /** Gradients are scaled down to this global L2 norm. Default 1; Infinity: off. */
+  maxGradNorm?: number;
+}
+
+export interface OptimResult {
+  /** Global L2 norm of the gradients before clipping. */
+  gradNorm: number;
+  /** False when gradients weren't finite: nothing was changed, the gradients are cleared. */
+  applied: boolean;
+}
+
+export interface LogprobsOptions {
+  weights?: Weights;
+  /** Default 1. */
+  temperature?: number;
+  signal?: AbortSignal;
+}
+
+export interface Engine {
+  /** What is trained, for logs and the run folder: model, weights trained, device. */
+  readonly description: Readonly<Record<string, unknown>>;
+  readonly tokenizer: ChatTokenizer;
+  /** Longest prompt plus completion, in tokens. */
+  readonly contextLength: number;
+  /** `[P][n]` completions. @throws AbortError, EngineError */
+  sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]>;
+  /** Adds the loss's gradients to those that wait for {@link optimStep}. @throws AbortError, EngineError */
+  forwardBackward(
+    data: readonly Datum[],
+    loss: Loss,
+    options?: { signal?: AbortSignal },
+  ): Promise<ForwardBackwardResult>;
+  /** One AdamW step with the gradients gathered so far, which it clears. */
+  optimStep(params: AdamParams): Promise<OptimResult>;
+  /** Drops the gradients gathered so far. */
+  zeroGrad(): Promise<void>;
+  /** Log-probs `[T]` of each datum's completion, without gradients. */
+  logprobs(data: readonly Pick<Datum, "prompt" | "completion">[], options?: LogprobsOptions): Promise<Float32Array[]>;
+  /** Writes trained weights and optimizer state to an empty or absent folder. */
+  saveState(dir: string): Promise<void>;
+  /** Restores what {@link saveState} wrote. @throws CheckpointError */
+  loadState(dir: string): Promise<void>;
+  close(): Promise<void>;
+}
