@@ -1,0 +1,150 @@
+/** A model's tokenizer with its chat template, whatever file they came from. */
+import type { Template } from "@huggingface/jinja";
+import type { Tokenizer } from "@huggingface/tokenizers";
+import { ModelError } from "../core/errors.ts";
+import type { ChatMessage, ChatTokenizer } from "./model.ts";
+
+/** What a tokenizer is made of. */
+export interface TokenizerParts {
+  /** The file, for messages. */
+  where: string;
+  /** In the layout of Hugging Face's tokenizer.json. */
+  tokenizerJson: Readonly<Record<string, unknown>>;
+  /** In the layout of tokenizer_config.json. */
+  tokenizerConfig: Readonly<Record<string, unknown>>;
+  /** Jinja source; null where the model has none. */
+  chatTemplate: string | null;
+  bosToken: string | null;
+  eosToken: string | null;
+  /** Ids that end an answer, as the files list them. */
+  endIds: readonly number[];
+  /** Ids that stand for no text, besides special tokens. */
+  unusedIds?: readonly number[];
+  /** Further variables of the chat template, such as `{ enable_thinking: false }`. */
+  templateVariables?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Makes a tokenizer. The libraries load on the first call.
+ * @throws ModelError where the parts are malformed
+ */
+export async function createTokenizer(parts: TokenizerParts): Promise<TemplateTokenizer> {
+  const [tokenizers, jinja] = await Promise.all([import("@huggingface/tokenizers"), import("@huggingface/jinja")]);
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = new tokenizers.Tokenizer(parts.tokenizerJson, parts.tokenizerConfig);
+  } catch (cause) {
+    throw new ModelError("TOKENIZER_INVALID", `${parts.where}: the tokenizer can't be used: ${messageOf(cause)}.`, {
+      cause,
+      details: { path: parts.where },
+    });
+  }
+  let template: Template | null = null;
+  try {
+    if (parts.chatTemplate !== null) template = new jinja.Template(parts.chatTemplate);
+  } catch (cause) {
+    throw new ModelError(
+      "CHAT_TEMPLATE_INVALID",
+      `${parts.where}: the chat template is malformed: ${messageOf(cause)}`,
+      {
+        cause,
+        details: { path: parts.where },
+      },
+    );
+  }
+  return new TemplateTokenizer(parts, tokenizer, template);
+}
+
+/** A {@link ChatTokenizer} over Hugging Face's libraries. */
+export class TemplateTokenizer implements ChatTokenizer {
+  readonly endIds: readonly number[];
+  /** One more than the largest token id. */
+  readonly vocabSize: number;
+  readonly #where: string;
+  readonly #tokenizer: Tokenizer;
+  readonly #template: Template | null;
+  readonly #variables: Readonly<Record<string, unknown>>;
+  /** Ids that {@link decode} leaves out. */
+  readonly #silentIds: ReadonlySet<number>;
+
+  constructor(parts: TokenizerParts, tokenizer: Tokenizer, template: Template | null) {
+    this.#where = parts.where;
+    this.#tokenizer = tokenizer;
+    this.#template = template;
+    this.#variables = {
+      ...(parts.bosToken === null ? {} : { bos_token: parts.bosToken }),
+      ...(parts.eosToken === null ? {} : { eos_token: parts.eosToken }),
+      ...parts.templateVariables,
+    };
+    const added = [...tokenizer.get_added_tokens_decoder().values()];
+    this.#silentIds = new Set([...(parts.unusedIds ?? []), ...added.filter((t) => t.special).map((t) => t.id)]);
+    this.vocabSize = [...tokenizer.get_vocab().values()].reduce((max, id) => Math.max(max, id), -1) + 1;
+    const endOfTurn = this.#findEndOfTurn(added);
+    this.endIds = [...new Set([...parts.endIds, ...(endOfTurn === null ? [] : [endOfTurn])])];
+  }
+
+  encodeChat(messages: readonly ChatMessage[]): number[] {
+    return this.encode(this.renderChat(messages));
+  }
+
+  /**
+   * The conversation as the chat template writes it, up to where the assistant's answer begins.
+   * @throws ModelError without a chat template, or where it refuses the messages
+   */
+  renderChat(messages: readonly ChatMessage[]): string {
+    return this.#render(messages, true);
+  }
+
+  encode(text: string): number[] {
+    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  decode(ids: readonly number[]): string {
+    const known = ids.filter((id) => !this.#silentIds.has(id) && this.#tokenizer.id_to_token(id) !== undefined);
+    if (known.length === 0) return "";
+    return this.#tokenizer.decode(known);
+  }
+
+  #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
+    if (!this.#template) {
+      throw new ModelError(
+        "CHAT_TEMPLATE_MISSING",
+        `${this.#where}: the model has no chat template, so it can't be given messages. Use an instruction-tuned model.`,
+        { details: { path: this.#where } },
+      );
+    }
+    try {
+      return this.#template.render({ messages, add_generation_prompt: addGenerationPrompt, ...this.#variables });
+    } catch (cause) {
+      throw new ModelError(
+        "CHAT_TEMPLATE_FAILED",
+        `${this.#where}: the chat template refuses the messages (roles ${messages.map((m) => m.role).join(", ")}): ` +
+          messageOf(cause),
+        { cause, details: { path: this.#where } },
+      );
+    }
+  }
+
+  /** The special token that the template writes after an assistant's message; null where it writes none. */
+  #findEndOfTurn(added: readonly { id: number; content: string; special: boolean }[]): number | null {
+    if (!this.#template) return null;
+    const answer = "an answer";
+    let rest: string;
+    try {
+      const text = this.#render(
+        [
+          { role: "user", content: "a question" },
+          { role: "assistant", content: answer },
+        ],
+        false,
+      );
+      rest = text.slice(text.lastIndexOf(answer) + answer.length).trimStart();
+    } catch {
+      // A template may refuse this conversation; then only the ids that the files list end an answer.
+      return null;
+    }
+    return added.find((token) => token.special && rest.startsWith(token.content))?.id ?? null;
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
