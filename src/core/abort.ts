@@ -1,0 +1,52 @@
+/** Stopping on request: interruptible waits, and Ctrl-C as an abort signal. */
+import { AbortError, throwIfAborted } from "./errors.ts";
+
+/** Waits `delayMs` milliseconds. @throws AbortError as soon as `signal` fires. */
+export async function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+  throwIfAborted(signal);
+  await new Promise<void>((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(new AbortError());
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, delayMs);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** Whether `error` means that somebody asked to stop (ours, or the platform's `AbortError`). */
+export function isAbort(error: unknown): boolean {
+  return error instanceof AbortError || (error instanceof Error && error.name === "AbortError");
+}
+
+export interface Interrupt {
+  /** Fires at the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+  /** Gives the signals back to the process's default handling. */
+  dispose(): void;
+}
+
+/**
+ * Turns SIGINT and SIGTERM into an abort signal: the first one asks for a clean stop, the second ends the process at
+ * once with exit code 130 (128 + SIGINT, as shells have it).
+ */
+export function listenForInterrupt(onFirst: (signalName: string) => void): Interrupt {
+  const controller = new AbortController();
+  const onSignal = (name: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(130);
+    onFirst(name);
+    controller.abort(new AbortError());
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  return {
+    signal: controller.signal,
+    dispose: () => {
+      process.off("SIGINT", onSignal);
+      process.off("SIGTERM", onSignal);
+    },
+  };
+}

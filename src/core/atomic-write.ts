@@ -1,0 +1,93 @@
+/** Files that are either whole or absent, whatever happens to the process in the meantime. */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { RecR1Error } from "./errors.ts";
+
+const reasons: Record<string, { code: string; what: string; advice: string }> = {
+  ENOSPC: { code: "DISK_FULL", what: "the disk is full", advice: "Free some space and try again." },
+  EDQUOT: { code: "DISK_FULL", what: "the disk quota is used up", advice: "Free some space and try again." },
+  EACCES: { code: "NO_PERMISSION", what: "permission denied", advice: "Check the owner and mode of the path." },
+  EPERM: { code: "NO_PERMISSION", what: "operation not permitted", advice: "Check the owner and mode of the path." },
+  EROFS: { code: "READ_ONLY", what: "the file system is read-only", advice: "Choose a folder that can be written." },
+  ENOENT: { code: "NOT_FOUND", what: "no such file or folder", advice: "Check the path." },
+  ENOTDIR: { code: "NOT_A_FOLDER", what: "a part of the path is a file", advice: "Check the path." },
+  EISDIR: { code: "IS_A_FOLDER", what: "the path is a folder", advice: "Give the path of a file." },
+  EMFILE: { code: "TOO_MANY_FILES", what: "too many open files", advice: "Raise the limit (ulimit -n)." },
+  ENFILE: { code: "TOO_MANY_FILES", what: "too many open files", advice: "Raise the system's limit." },
+};
+
+/** Names what failed and what to do for a file-system error; any other error comes back as it is. */
+export function describeFileError(error: unknown, action: string, path: string): unknown {
+  if (error instanceof RecR1Error || !(error instanceof Error)) return error;
+  const reason = reasons[(error as NodeJS.ErrnoException).code ?? ""];
+  if (!reason) return error;
+  return new RecR1Error(reason.code, `Could not ${action} ${path}: ${reason.what}. ${reason.advice}`, {
+    cause: error,
+    details: { path },
+  });
+}
+
+/** Asks the system to put a folder's entries on disk; file systems that can't are left alone. */
+export async function flushDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Windows and some network file systems refuse fsync on folders; the rename itself is still atomic there.
+    if (!["EPERM", "EINVAL", "EISDIR", "ENOTSUP"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Puts every file and folder below `path` on disk. */
+export async function flushTree(path: string): Promise<void> {
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const child = join(path, entry.name);
+    if (entry.isDirectory()) await flushTree(child);
+    else if (entry.isFile()) {
+      const handle = await open(child, "r+");
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    }
+  }
+  await flushDirectory(path);
+}
+
+/** A name beside `path` that nobody else uses; recognised by {@link isTemporaryName}. */
+export function temporaryName(path: string): string {
+  return `${path}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`;
+}
+
+/** Whether a file was left behind by an interrupted write. */
+export function isTemporaryName(path: string): boolean {
+  return /\.tmp-\d+-[0-9a-f]{8}$/.test(path);
+}
+
+/**
+ * Writes a file so that readers see the old or the new content and never a part: temporary name, flush, rename.
+ * Missing folders are made.
+ * @throws RecR1Error `DISK_FULL`, `NO_PERMISSION` … with the path
+ */
+export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const handle = await open(temporary, "wx");
+    try {
+      await handle.writeFile(data);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await flushDirectory(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw describeFileError(error, "write", path);
+  }
+}

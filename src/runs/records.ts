@@ -1,0 +1,133 @@
+/**
+ * Wire types of a run folder: what the files hold, apart from who writes them. Additions are compatible; a change of
+ * meaning raises {@link runFormat}.
+ *
+ * | path | content |
+ * |---|---|
+ * | `config.json` | {@link RunManifest} |
+ * | `metrics.jsonl` | {@link MetricsRecord}, one a line; the same for equal seeds |
+ * | `timings.jsonl` | {@link TimingRecord}, one a step; wall-clock, differs from run to run |
+ * | `rollouts/step-000001.jsonl` | {@link RolloutRecord}, one a line |
+ * | `evaluations/NAME.json` | {@link EvaluationFile} |
+ * | `checkpoints/step-000010/` | the engine's state, `trainer.json`, `checksums.json` |
+ * | `best.json` | {@link BestRecord} |
+ * | `run.lock` | who is writing to the folder now |
+ */
+
+/** Version of the folder's layout. */
+export const runFormat = 1;
+
+/** What was run: written once, when the run starts. */
+export interface RunManifest {
+  format: typeof runFormat;
+  /** ISO 8601, UTC. */
+  createdAt: string;
+  task: string;
+  /** Every training option with its resolved value. */
+  config: Record<string, unknown>;
+  engine: Record<string, unknown>;
+  recommender: { name: string; fingerprint: string };
+  /** Examples of each split and the SHA-256 of their content. */
+  data: Record<string, { examples: number; sha256: string }>;
+  versions: { "rec-r1": string; node: string };
+  /** How to build task, recommender and engine again: task file, model … as the caller gave it. */
+  launch: Record<string, unknown>;
+}
+
+/** One training step's figures. */
+export interface StepRecord {
+  kind: "step";
+  /** 1 is the first step, warm-up included. */
+  step: number;
+  phase: "warmup" | "rl";
+  values: Record<string, number>;
+}
+
+/** One evaluation's figures. */
+export interface EvaluationSummary {
+  kind: "evaluation";
+  /** Steps done before it; 0 is the untrained policy. */
+  step: number;
+  split: string;
+  /** Mean of every metric over the queries that were answered. */
+  values: Record<string, number>;
+  counts: EvaluationCounts;
+}
+
+export type MetricsRecord = StepRecord | EvaluationSummary;
+
+export interface TimingRecord {
+  step: number;
+  /** ISO 8601, UTC. */
+  endedAt: string;
+  /** Seconds by part: `sample`, `search`, `backward` …, and `total`. */
+  seconds: Record<string, number>;
+}
+
+/** One completion with everything that led to its advantage. */
+export interface RolloutRecord {
+  step: number;
+  /** Id of the example whose prompt it answers. */
+  example: string;
+  /** Index in its group. */
+  sample: number;
+  completion: string;
+  /** What was searched for; null where no answer could be parsed. */
+  query: string | null;
+  /** Ids of the first hits, best first; null where nothing was searched. */
+  hits: string[] | null;
+  /** Null where the rollout was dropped. */
+  reward: number | null;
+  /** Parts of the reward that the task reports. */
+  parts?: Record<string, number>;
+  /** Null where the rollout was dropped. */
+  advantage: number | null;
+  /** Completion length. */
+  tokens: number;
+  /** Sum of the completion's log-probs when sampled. */
+  logprob: number;
+  stop: "stop" | "length";
+  /** Why the rollout was dropped. */
+  failure?: string;
+}
+
+export interface EvaluationCounts {
+  queries: number;
+  /** The recommender failed; left out of the means. */
+  failed: number;
+  /** No answer could be parsed; scored with 0. */
+  unparsed: number;
+  /** Nothing was found; scored with 0. */
+  empty: number;
+}
+
+/** One query of an evaluation. */
+export interface EvaluationRecord {
+  example: string;
+  sample: number;
+  completion: string | null;
+  query: string | null;
+  hits: string[] | null;
+  /** By metric; null where the recommender failed. */
+  scores: Record<string, number> | null;
+  failure?: string;
+}
+
+export interface EvaluationFile {
+  /** What was evaluated: `raw`, `untrained`, `step-000010` … */
+  policy: string;
+  split: string;
+  /** The metric that decides, one of `means`. */
+  metric: string;
+  means: Record<string, number>;
+  counts: EvaluationCounts;
+  records: EvaluationRecord[];
+}
+
+export interface BestRecord {
+  step: number;
+  metric: string;
+  value: number;
+  /** Folder in `checkpoints/`; null: the policy as it was before training. */
+  checkpoint: string | null;
+}

@@ -1,0 +1,121 @@
+/** One writer for a run folder: a lock file that names its process, taken over when that process is gone. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { describeFileError, temporaryName } from "../core/atomic-write.ts";
+import { CheckpointError } from "../core/errors.ts";
+
+interface LockOwner {
+  pid: number;
+  host: string;
+  /** When the process started, in the kernel's own unit; tells a reused pid apart. Null where unknown. */
+  startedAt: string | null;
+  token: string;
+}
+
+export interface RunLock {
+  release(): Promise<void>;
+}
+
+/** A takeover that lasts longer than this belongs to a process that died in it. */
+const takeoverTimeoutMs = 10_000;
+
+/**
+ * Takes the lock at `path`.
+ * @throws CheckpointError `RUN_IN_USE` while another living process (or this one) holds it
+ */
+export async function acquireRunLock(path: string): Promise<RunLock> {
+  const mine: LockOwner = {
+    pid: process.pid,
+    host: hostname(),
+    startedAt: processStart(process.pid),
+    token: randomBytes(8).toString("hex"),
+  };
+  const content = JSON.stringify(mine);
+  if (!(await createExclusively(path, content))) {
+    const owner = await readOwner(path);
+    if (owner && isAlive(owner)) throw inUse(path, owner);
+    await takeOver(path, content);
+  }
+  return {
+    release: async () => {
+      if ((await readOwner(path))?.token === mine.token) await rm(path, { force: true });
+    },
+  };
+}
+
+async function createExclusively(path: string, content: string): Promise<boolean> {
+  try {
+    const handle = await open(path, "wx");
+    await handle.writeFile(content).finally(() => handle.close());
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw describeFileError(error, "create the lock", path);
+  }
+}
+
+/** Replaces a dead owner's lock; only one process at a time may do so, and it looks again before it does. */
+async function takeOver(path: string, content: string): Promise<void> {
+  const gate = `${path}.takeover`;
+  if (!(await createExclusively(gate, content))) {
+    const age = await stat(gate).then(
+      (info) => Date.now() - info.mtimeMs,
+      () => 0,
+    );
+    if (age < takeoverTimeoutMs) throw inUse(path, await readOwner(gate));
+    await rm(gate, { force: true });
+    if (!(await createExclusively(gate, content))) throw inUse(path, await readOwner(gate));
+  }
+  try {
+    const owner = await readOwner(path);
+    if (owner && isAlive(owner)) throw inUse(path, owner);
+    const temporary = temporaryName(path);
+    await writeFile(temporary, content);
+    await rename(temporary, path);
+  } finally {
+    await rm(gate, { force: true });
+  }
+}
+
+async function readOwner(path: string): Promise<LockOwner | undefined> {
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as LockOwner;
+  } catch {
+    // Absent, or cut off in the middle of a write: its owner is dead either way.
+    return undefined;
+  }
+}
+
+function isAlive(owner: LockOwner): boolean {
+  // Another machine's processes can't be seen from here (network file systems): better to ask than to break its run.
+  if (owner.host !== hostname()) return true;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+  }
+  const startedAt = processStart(owner.pid);
+  return startedAt === null || owner.startedAt === null || startedAt === owner.startedAt;
+}
+
+/** A process's start in clock ticks since boot (field 22 of Linux's /proc/PID/stat); null elsewhere. */
+function processStart(pid: number): string | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The second field is the program's name in parentheses and may itself hold spaces and parentheses.
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function inUse(path: string, owner: LockOwner | undefined): CheckpointError {
+  const who = owner ? `process ${owner.pid} on ${owner.host}` : "another process";
+  return new CheckpointError(
+    "RUN_IN_USE",
+    `The run folder is in use by ${who} (${path}). Wait for it or stop it; if it is certain that it is gone, delete the lock file.`,
+    { details: { path, ...(owner ? { pid: owner.pid, host: owner.host } : {}) } },
+  );
+}
