@@ -1,13 +1,15 @@
 /** Loads a model from a Hugging Face folder, a GGUF file, or by a known name. */
 import { stat } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
-import { ModelError } from "../core/errors.ts";
+import { endianness } from "node:os";
+import { basename, join } from "node:path";
+import { ModelError, throwIfAborted } from "../core/errors.ts";
 import { configFromGguf, configFromHuggingFace } from "./architectures.ts";
 import { readGgufHeader } from "./gguf.ts";
 import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { readJsonFile, tokenizerFromFolder } from "./hub-tokenizer.ts";
 import type { LoadedModel, ModelConfig } from "./model.ts";
 import { corruptFile, unreadableFile } from "./model-file-errors.ts";
+import { resolveModel, type PullOptions } from "./pull.ts";
 import { listWeightFiles, openModelFile, readSafetensorsHeader } from "./safetensors.ts";
 import type { ModelFile, StoredTensor } from "./stored-tensor.ts";
 import { createTokenizer, type TemplateTokenizer, type TokenizerParts } from "./tokenizer.ts";
@@ -15,6 +17,8 @@ import { readWeights } from "./weights.ts";
 
 export interface LoadOptions {
   signal?: AbortSignal;
+  /** For a known name that isn't in the cache yet. */
+  pull?: Omit<PullOptions, "signal">;
   /** Called every few megabytes of weights. */
   onProgress?: (bytesRead: number, totalBytes: number) => void;
   /** Further variables of the chat template, such as `{ enable_thinking: false }`. */
@@ -23,13 +27,22 @@ export interface LoadOptions {
 
 /**
  * Loads a model's weights as float32, its shape and its tokenizer.
- * @param source a Hugging Face folder (config.json, *.safetensors) or a .gguf file
+ * @param source a Hugging Face folder (config.json, *.safetensors), a .gguf file, or a known name, which is pulled if it
+ *   isn't in the cache
  * @throws ModelError, AbortError
  */
 export async function loadModel(source: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const path = resolve(source);
+  if (endianness() !== "LE") {
+    throw new ModelError("UNSUPPORTED_PLATFORM", "Models can be loaded on little-endian processors only.");
+  }
+  throwIfAborted(options.signal);
+  const { name, path } = await resolveModel(source, {
+    ...options.pull,
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
   const stats = await stat(path).catch((cause: unknown) => Promise.reject(unreadableFile(path, cause)));
-  return stats.isDirectory() ? loadFolder(path, options) : loadGguf(path, options);
+  const model = await (stats.isDirectory() ? loadFolder(path, options) : loadGguf(path, options));
+  return name === null ? model : { ...model, name };
 }
 
 async function loadGguf(path: string, options: LoadOptions): Promise<LoadedModel> {
