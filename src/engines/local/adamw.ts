@@ -1,0 +1,58 @@
+/**
+ * AdamW as two pure functions over named arrays (Kingma and Ba 2015; Loshchilov and Hutter 2019), and the global norm
+ * that gradients are clipped by. Arithmetic is in float64; what is kept is float32.
+ */
+import type { AdamParams } from "../engine.ts";
+
+export interface AdamState {
+  /** Steps done. */
+  step: number;
+  /** First and second moments by weight name. */
+  first: Map<string, Float32Array>;
+  second: Map<string, Float32Array>;
+}
+
+/** Zero moments for weights of the given sizes. */
+export function initAdam(weights: ReadonlyMap<string, Float32Array>): AdamState {
+  const zeros = (): Map<string, Float32Array> =>
+    new Map([...weights].map(([name, data]) => [name, new Float32Array(data.length)]));
+  return { step: 0, first: zeros(), second: zeros() };
+}
+
+/** Global L2 norm of all gradients. */
+export function gradientNorm(gradients: ReadonlyMap<string, Float32Array>): number {
+  let sum = 0;
+  for (const data of gradients.values()) {
+    for (let i = 0; i < data.length; i++) sum += (data[i] as number) ** 2;
+  }
+  return Math.sqrt(sum);
+}
+
+/** One AdamW step on `weights` in place, with gradients multiplied by `gradientScale` first (clipping). */
+export function adamStep(
+  weights: ReadonlyMap<string, Float32Array>,
+  gradients: ReadonlyMap<string, Float32Array>,
+  state: AdamState,
+  params: AdamParams,
+  gradientScale: number,
+): void {
+  const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = params;
+  state.step += 1;
+  const correction1 = 1 - beta1 ** state.step;
+  const correction2 = Math.sqrt(1 - beta2 ** state.step);
+  const stepSize = learningRate / correction1;
+  const keep = 1 - learningRate * weightDecay;
+  for (const [name, gradient] of gradients) {
+    const weight = weights.get(name) as Float32Array;
+    const first = state.first.get(name) as Float32Array;
+    const second = state.second.get(name) as Float32Array;
+    for (let i = 0; i < gradient.length; i++) {
+      const g = (gradient[i] as number) * gradientScale;
+      const m = beta1 * (first[i] as number) + (1 - beta1) * g;
+      const v = beta2 * (second[i] as number) + (1 - beta2) * g * g;
+      first[i] = m;
+      second[i] = v;
+      weight[i] = (weight[i] as number) * keep - (stepSize * m) / (Math.sqrt(v) / correction2 + epsilon);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * From data as the loop gives them to groups that are computed once: data with equal prompts form a group, and equal
+ * completions of a group with equal loss inputs become one with a larger weight. Also the loss's per-token inputs.
+ */
+import { EngineError } from "../../core/errors.ts";
+import type { TensorData } from "../../graph/session.ts";
+import type { Aggregation, Datum, Loss, TokenIds } from "../engine.ts";
+import { type LossShape, lossReads, resolveLoss } from "./losses.ts";
+import type { PackedBatch, PlannedGroup } from "./packing.ts";
+
+/** Data that share a prompt; each entry stands for one or more equal data. */
+export interface DatumGroup {
+  prompt: TokenIds;
+  completions: TokenIds[];
+  /** For each completion the data that it stands for. */
+  data: Datum[][];
+}
+
+/** Groups data by prompt and merges those that are equal in everything but weight. */
+export function groupData(data: readonly Datum[]): DatumGroup[] {
+  const groups = new Map<string, { group: DatumGroup; known: Map<string, Datum[]> }>();
+  for (const datum of data) {
+    if (datum.prompt.length === 0 || datum.completion.length === 0) {
+      throw new EngineError("ENGINE_EMPTY_DATUM", "A datum has an empty prompt or an empty completion.");
+    }
+    const promptKey = datum.prompt.join();
+    let entry = groups.get(promptKey);
+    if (!entry) {
+      entry = { group: { prompt: datum.prompt, completions: [], data: [] }, known: new Map() };
+      groups.set(promptKey, entry);
+    }
+    const key = datumKey(datum);
+    const same = entry.known.get(key);
+    if (same) {
+      same.push(datum);
+      continue;
+    }
+    const members = [datum];
+    entry.known.set(key, members);
+    entry.group.completions.push(datum.completion);
+    entry.group.data.push(members);
+  }
+  return [...groups.values()].map(({ group }) => group);
+}
+
+function datumKey({ completion, oldLogprobs, refLogprobs, advantage }: Datum): string {
+  return [completion.join(), oldLogprobs?.join(), refLogprobs?.join(), advantage].join("|");
+}
+
+/** What the batch's sums are divided by. */
+export interface BatchSize {
+  tokens: number;
+  completions: number;
+}
+
+export function countBatch(data: readonly Datum[]): BatchSize {
+  return { tokens: data.reduce((sum, { completion }) => sum + completion.length, 0), completions: data.length };
+}
+
+/** Weight of each token of a completion of `length` tokens in the batch's loss. */
+export function tokenWeight(aggregation: Aggregation, length: number, batch: BatchSize, loss: Loss): number {
+  if (aggregation === "token") return 1 / batch.tokens;
+  if (aggregation === "sequence") return 1 / (batch.completions * length);
+  if (!loss.maxTokens) {
+    throw new EngineError("ENGINE_LOSS", `The loss "${loss.name}" with constant aggregation needs maxTokens.`);
+  }
+  return 1 / (batch.completions * loss.maxTokens);
+}
+
+/**
+ * The loss's inputs for one packed batch, `[M, 1]` each; padding has weight 0.
+ * @param data all groups, which `planned` refers to
+ */
+export function lossFeeds(
+  loss: Loss,
+  batch: BatchSize,
+  groups: readonly DatumGroup[],
+  planned: readonly PlannedGroup[],
+  packed: PackedBatch,
+): Record<string, TensorData> {
+  const shape = resolveLoss(loss);
+  const column = (): TensorData => ({ shape: [packed.scored, 1], data: new Float32Array(packed.scored) });
+  const weights = column();
+  const oldLogprobs = column();
+  const refLogprobs = column();
+  const advantages = column();
+  const spans: { start: number; length: number }[] = [];
+  planned.forEach((piece, p) => {
+    const group = groups[piece.index] as DatumGroup;
+    piece.members.forEach((member, i) => {
+      const same = group.data[member] as Datum[];
+      const datum = same[0] as Datum;
+      const start = packed.offsets[p]?.[i] as number;
+      const length = datum.completion.length;
+      const weight = same.reduce((sum, { weight: own = 1 }) => sum + own, 0);
+      weights.data.fill(weight * tokenWeight(shape.aggregation, length, batch, loss), start, start + length);
+      if (lossReads(shape, "advantages")) advantages.data.fill(requireAdvantage(datum, loss), start, start + length);
+      if (lossReads(shape, "oldLogprobs")) oldLogprobs.data.set(requireLogprobs(datum, "oldLogprobs", loss), start);
+      if (lossReads(shape, "refLogprobs")) refLogprobs.data.set(requireLogprobs(datum, "refLogprobs", loss), start);
+      spans.push({ start, length });
+    });
+  });
+  const all = { weights, oldLogprobs, refLogprobs, advantages, ...sequenceMatrices(shape, spans, packed.scored) };
+  return Object.fromEntries(Object.entries(all).map(([name, tensor]) => [`loss.${name}`, tensor]));
+}
+
+function sequenceMatrices(
+  shape: LossShape,
+  spans: readonly { start: number; length: number }[],
+  scored: number,
+): Partial<Record<"sequenceMean" | "sequenceTokens", TensorData>> {
+  if (!lossReads(shape, "sequenceMean")) return {};
+  const mean = new Float32Array(spans.length * scored);
+  const tokens = new Float32Array(scored * spans.length);
+  spans.forEach(({ start, length }, s) => {
+    for (let t = start; t < start + length; t++) {
+      mean[s * scored + t] = 1 / length;
+      tokens[t * spans.length + s] = 1;
+    }
+  });
+  return {
+    sequenceMean: { shape: [spans.length, scored], data: mean },
+    sequenceTokens: { shape: [scored, spans.length], data: tokens },
+  };
+}
+
+function requireAdvantage({ advantage }: Datum, loss: Loss): number {
+  if (advantage !== undefined && Number.isFinite(advantage)) return advantage;
+  throw new EngineError(
+    "ENGINE_DATUM",
+    `The loss "${loss.name}" needs a finite advantage for every datum, got ${advantage}.`,
+  );
+}
+
+function requireLogprobs(datum: Datum, field: "oldLogprobs" | "refLogprobs", loss: Loss): Float32Array {
+  const logprobs = datum[field];
+  if (logprobs?.length === datum.completion.length) return logprobs;
+  throw new EngineError(
+    "ENGINE_DATUM",
+    `The loss "${loss.name}" needs ${field} of ${datum.completion.length} tokens, got ${logprobs?.length ?? "none"}.`,
+  );
+}

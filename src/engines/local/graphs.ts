@@ -1,0 +1,183 @@
+/**
+ * The engine's graphs, each a pure function of weights and inputs: prefill, decode, score, train, merge. Built here,
+ * compiled and run elsewhere.
+ */
+import { addGradients } from "../../graph/gradients.ts";
+import { Graph, type Value } from "../../graph/graph.ts";
+import { Gather, Gemm, Mul, Softmax } from "../../graph/operators.ts";
+import type { ModelConfig } from "../../models/model.ts";
+import {
+  decodeAttention,
+  type DecodeInputs,
+  packedAttention,
+  type PackedIndices,
+  promptAttention,
+} from "./attention.ts";
+import { buildLoss, type LossInputs, lossReads, type LossShape } from "./losses.ts";
+import { scoreTokens } from "./scoring.ts";
+import { finalNorm, gatherRows, transformer, transformerInputs } from "./transformer.ts";
+import { headName, type Training, WeightInputs } from "./weight-inputs.ts";
+
+export interface BuiltGraph {
+  graph: Graph;
+  /** Names of the weights that the graph takes as inputs. */
+  weightNames: string[];
+}
+
+function head(weights: WeightInputs, config: ModelConfig): Value {
+  return weights.get(headName(config), [config.vocabSize, config.hiddenSize]);
+}
+
+/** Next-token probabilities `[.., vocab]` at the temperature whose inverse is given. */
+function probabilities(weights: WeightInputs, config: ModelConfig, hidden: Value, inverseTemperature: Value): Value {
+  const scaled = Mul(finalNorm(weights, config, hidden), inverseTemperature);
+  return Softmax(Gemm(scaled, head(weights, config), undefined, { transB: true }));
+}
+
+/**
+ * Prompts → keys and values of every layer (`keys.L`, `values.L` `[P, kvHeads, T, D]`) and `probabilities`
+ * `[P, vocab]` of what follows.
+ */
+export function buildPrefillGraph(config: ModelConfig): BuiltGraph {
+  const graph = new Graph();
+  const weights = new WeightInputs(graph);
+  const inputs = transformerInputs(graph, config);
+  const indices = {
+    promptRows: graph.input("promptRows", "int64", ["P", "T"]),
+    rowSlots: graph.input("rowSlots", "int64", ["N"]),
+    promptMask: graph.input("promptMask", "float32", ["P", 1, "GT", "T"]),
+  };
+  const lastRows = graph.input("lastRows", "int64", ["P"]);
+  const inverseTemperature = graph.input("inverseTemperature", "float32", []);
+  const hidden = transformer(weights, config, inputs, (projected, layer) => {
+    const { rows, keys, values } = promptAttention(projected, indices, config);
+    graph.output(`keys.${layer}`, keys);
+    graph.output(`values.${layer}`, values);
+    return rows;
+  });
+  graph.output("probabilities", probabilities(weights, config, Gather(hidden, lastRows), inverseTemperature));
+  return { graph, weightNames: [...weights.all.keys()] };
+}
+
+/** One step of N running completions → `newKeys.L`, `newValues.L` `[N, kvHeads, 1, D]`, `probabilities` `[N, vocab]`. */
+export function buildDecodeGraph(config: ModelConfig): BuiltGraph {
+  const graph = new Graph();
+  const weights = new WeightInputs(graph);
+  const inputs = transformerInputs(graph, config);
+  const { kvHeads, headDim } = config;
+  const shared = {
+    promptPlaces: graph.input("promptPlaces", "int64", ["P", "m"]),
+    rowPlaces: graph.input("rowPlaces", "int64", ["N"]),
+    promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, "T"]),
+    ownMask: graph.input("ownMask", "float32", [1, 1, 1, "L"]),
+    keySizes: graph.input("keySizes", "int64", [3]),
+    splitSizes: graph.input("splitSizes", "int64", [5]),
+    flatSizes: graph.input("flatSizes", "int64", [4]),
+    placedSizes: graph.input("placedSizes", "int64", [5]),
+    mergedSizes: graph.input("mergedSizes", "int64", [4]),
+  };
+  const inverseTemperature = graph.input("inverseTemperature", "float32", []);
+  const hidden = transformer(weights, config, inputs, (projected, layer) => {
+    const decode: DecodeInputs = {
+      ...shared,
+      promptKeys: graph.input(`promptKeys.${layer}`, "float32", ["P", kvHeads, "T", headDim]),
+      promptValues: graph.input(`promptValues.${layer}`, "float32", ["P", kvHeads, "T", headDim]),
+      ownKeys: graph.input(`ownKeys.${layer}`, "float32", ["N", kvHeads, "L", headDim]),
+      ownValues: graph.input(`ownValues.${layer}`, "float32", ["N", kvHeads, "L", headDim]),
+    };
+    const { rows, newK, newV } = decodeAttention(projected, decode, config);
+    graph.output(`newKeys.${layer}`, newK);
+    graph.output(`newValues.${layer}`, newV);
+    return rows;
+  });
+  graph.output("probabilities", probabilities(weights, config, hidden, inverseTemperature));
+  return { graph, weightNames: [...weights.all.keys()] };
+}
+
+function scoreGraph(config: ModelConfig, chunks: number, training?: Training) {
+  const graph = new Graph();
+  const weights = new WeightInputs(graph);
+  const inputs = transformerInputs(graph, config);
+  const indices: PackedIndices = {
+    promptRows: graph.input("promptRows", "int64", ["P", "T"]),
+    completionRows: graph.input("completionRows", "int64", ["P", "n", "C"]),
+    rowSlots: graph.input("rowSlots", "int64", ["N"]),
+    promptMask: graph.input("promptMask", "float32", ["P", 1, "GT", "T"]),
+    promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, 1, "T"]),
+    completionMask: graph.input("completionMask", "float32", [1, 1, 1, "GC", "C"]),
+    keySizes: graph.input("keySizes", "int64", [2]),
+  };
+  const hidden = transformer(
+    weights,
+    config,
+    inputs,
+    (projected) => packedAttention(projected, indices, config),
+    training,
+  );
+  const scoredHidden = gatherRows(hidden, graph.input("scoreRows", "int64", ["M"]));
+  const { logprobs, entropy } = scoreTokens({
+    hidden: finalNorm(weights, config, scoredHidden),
+    head: head(weights, config),
+    targets: graph.input("targets", "int64", ["M", 1]),
+    inverseTemperature: graph.input("inverseTemperature", "float32", []),
+    chunkSizes: graph.input("chunkSizes", "int64", [chunks]),
+    chunks,
+  });
+  return { graph, weights, logprobs, entropy };
+}
+
+/** Packed groups → `logprobs` and `entropy` `[M, 1]` of their completions' tokens. */
+export function buildScoreGraph(config: ModelConfig, chunks: number): BuiltGraph {
+  const { graph, weights, logprobs, entropy } = scoreGraph(config, chunks);
+  graph.output("logprobs", logprobs);
+  graph.output("entropy", entropy);
+  return { graph, weightNames: [...weights.all.keys()] };
+}
+
+/**
+ * Packed groups → `loss` `[1, 1]`, `logprobs`, `entropy` `[M, 1]` and `gradient.NAME` of every trained weight.
+ * @returns also the trained weights' names in order
+ */
+export function buildTrainGraph(
+  config: ModelConfig,
+  chunks: number,
+  training: Training,
+  shape: LossShape,
+): BuiltGraph & { trainedNames: string[] } {
+  const { graph, weights, logprobs, entropy } = scoreGraph(config, chunks, training);
+  const sizes: Record<keyof LossInputs, [string | number, string | number]> = {
+    oldLogprobs: ["M", 1],
+    refLogprobs: ["M", 1],
+    advantages: ["M", 1],
+    weights: ["M", 1],
+    sequenceMean: ["S", "M"],
+    sequenceTokens: ["M", "S"],
+  };
+  const lossInputs = Object.fromEntries(
+    (Object.keys(sizes) as (keyof LossInputs)[]).map((name) => [
+      name,
+      lossReads(shape, name) ? graph.input(`loss.${name}`, "float32", sizes[name]) : logprobs,
+    ]),
+  ) as unknown as LossInputs;
+  const loss = buildLoss(logprobs, shape, lossInputs);
+  const trained = [...weights.all].filter(([name]) => (training.kind === "full" ? true : name.includes(".lora_")));
+  const gradients = addGradients(
+    loss,
+    trained.map(([, value]) => value),
+  );
+  graph.output("loss", loss);
+  graph.output("logprobs", logprobs);
+  graph.output("entropy", entropy);
+  trained.forEach(([name], i) => graph.output(`gradient.${name}`, gradients[i] as Value));
+  return { graph, weightNames: [...weights.all.keys()], trainedNames: trained.map(([name]) => name) };
+}
+
+/** `weight + scale · b · a` → `merged` `[out, in]`, for an adapter of any size. */
+export function buildMergeGraph(scale: number): Graph {
+  const graph = new Graph();
+  const weight = graph.input("weight", "float32", ["out", "in"]);
+  const a = graph.input("a", "float32", ["rank", "in"]);
+  const b = graph.input("b", "float32", ["out", "rank"]);
+  graph.output("merged", Gemm(b, a, weight, { alpha: scale }));
+  return graph;
+}

@@ -1,0 +1,347 @@
+/**
+ * The local engine: a model trained and sampled in this process, on the CPU, by onnxruntime. Here the parts are wired:
+ * weights, graphs, packing, sampling, optimizer, state.
+ */
+import { CheckpointError, EngineError, throwIfAborted } from "../../core/errors.ts";
+import { type AnyTensor, Session, type TensorData } from "../../graph/session.ts";
+import { loadModel } from "../../models/load.ts";
+import type { ChatTokenizer, LoadedModel } from "../../models/model.ts";
+import type {
+  AdamParams,
+  Datum,
+  Engine,
+  ForwardBackwardResult,
+  LogprobsOptions,
+  Loss,
+  OptimResult,
+  Sample,
+  SamplingParams,
+  TokenIds,
+} from "../engine.ts";
+import { adamStep, type AdamState, gradientNorm, initAdam } from "./adamw.ts";
+import { countBatch, groupData, lossFeeds } from "./batches.ts";
+import { buildDecodeGraph, buildPrefillGraph, buildScoreGraph, buildTrainGraph, type BuiltGraph } from "./graphs.ts";
+import { resolveLoss } from "./losses.ts";
+import { lossMetrics, type TokenRecord } from "./metrics.ts";
+import { type Group, packGroups, planBatches } from "./packing.ts";
+import { PolicyWeights } from "./policy-weights.ts";
+import { sampleCompletions } from "./sampler.ts";
+import { readState, writeState } from "./state.ts";
+import { rotaryTables } from "./transformer.ts";
+import { type ProjectionName, projectionNames, type Training } from "./weight-inputs.ts";
+
+export interface LocalEngineOptions {
+  /** Rank of the LoRA adapter on the linear layers. Default 16. */
+  loraRank?: number;
+  /** Default twice the rank. */
+  loraAlpha?: number;
+  /** Which linear layers get an adapter. Default all seven. */
+  loraTargets?: readonly ProjectionName[];
+  /** Trains every weight and no adapter. Default false. */
+  full?: boolean;
+  /** Of the adapter's first weights. Default 0. */
+  seed?: number;
+  /** CPU threads. Default: the physical cores. */
+  threads?: number;
+  /** Rows (tokens) that one run of the training graph takes; more is faster and needs more memory. Default 512. */
+  maxRows?: number;
+}
+
+/** Scored tokens are cut into this many parts, so that the vocabulary never fills the memory. */
+const scoreChunks = 4;
+
+export class LocalEngine implements Engine {
+  readonly description: Readonly<Record<string, unknown>>;
+  readonly tokenizer: ChatTokenizer;
+  readonly contextLength: number;
+  private readonly model: LoadedModel;
+  private readonly options: LocalEngineOptions;
+  private readonly weights: PolicyWeights;
+  private readonly rope: Readonly<Record<string, AnyTensor>>;
+  private readonly sessions = new Map<string, Promise<Session>>();
+  private gradients = new Map<string, Float32Array>();
+  private adam: AdamState | undefined;
+  private closed = false;
+
+  /** From a model in memory; {@link LocalEngine.load} takes a name or path. */
+  constructor(model: LoadedModel, options: LocalEngineOptions = {}) {
+    const { loraRank = 16, loraAlpha = 2 * loraRank, loraTargets = projectionNames, full = false, seed = 0 } = options;
+    if (!full && !(Number.isInteger(loraRank) && loraRank >= 1)) {
+      throw new EngineError("ENGINE_LORA", `loraRank must be a whole number from 1, got ${loraRank}.`);
+    }
+    const training: Training = full
+      ? { kind: "full" }
+      : { kind: "lora", lora: { rank: loraRank, alpha: loraAlpha, targets: loraTargets } };
+    this.model = model;
+    this.options = options;
+    this.tokenizer = model.tokenizer ?? missingTokenizer(model.name);
+    this.contextLength = model.config.contextLength;
+    this.weights = new PolicyWeights(model, training, seed);
+    const { cos, sin, shape } = rotaryTables(model.config);
+    this.rope = { "rope.cos": { shape, data: cos }, "rope.sin": { shape, data: sin } };
+    this.description = {
+      engine: "local",
+      model: model.name,
+      fingerprint: model.fingerprint,
+      training: full ? "full" : `LoRA rank ${loraRank}, alpha ${loraAlpha}`,
+      trainedParameters: [...this.weights.trained.values()].reduce((sum, { length }) => sum + length, 0),
+    };
+  }
+
+  /**
+   * Loads a model: a Hugging Face folder, a GGUF file, or a known name (fetched on first use).
+   * @throws ModelError, ConfigError, EngineError
+   */
+  static async load(source: string, options: LocalEngineOptions = {}): Promise<LocalEngine> {
+    return new LocalEngine(await loadModel(source), options);
+  }
+
+  async sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]> {
+    this.checkOpen();
+    if (prompts.length === 0) return [];
+    const [prefill, decode] = await Promise.all([
+      this.session("prefill", () => buildPrefillGraph(this.model.config)),
+      this.session("decode", () => buildDecodeGraph(this.model.config)),
+    ]);
+    const feeds = await this.feeds(params.weights ?? "policy");
+    const model = { config: this.model.config, tokenizer: this.tokenizer, prefill, decode, feeds };
+    return sampleCompletions(model, prompts, params);
+  }
+
+  async forwardBackward(
+    data: readonly Datum[],
+    loss: Loss,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ForwardBackwardResult> {
+    this.checkOpen();
+    const { config } = this.model;
+    const shape = resolveLoss(loss);
+    const { training } = this.weights;
+    const session = await this.session(`train ${JSON.stringify(shape)}`, () =>
+      buildTrainGraph(config, scoreChunks, training, shape),
+    );
+    const groups = groupData(data);
+    this.checkLengths(groups);
+    const batch = loss.batch ?? countBatch(data);
+    const feeds = {
+      ...(await this.feeds("policy")),
+      ...this.weights.trainedFeeds(),
+      ...temperatureFeed(loss.temperature),
+    };
+    const records = new Map<Datum, TokenRecord>();
+    let total = 0;
+    const stepGradients = new Map<string, Float32Array>();
+    for (const planned of planBatches(groups, this.maxRows)) {
+      throwIfAborted(options.signal);
+      const packed = packGroups(planned, config.heads / config.kvHeads, scoreChunks);
+      const scored = { shape: [packed.scored, 1], data: new Float32Array(packed.scored) };
+      const results: Record<string, TensorData> = {
+        loss: { shape: [1, 1], data: new Float32Array(1) },
+        logprobs: scored,
+        entropy: { shape: [packed.scored, 1], data: new Float32Array(packed.scored) },
+      };
+      const first = stepGradients.size === 0;
+      const scratch = first ? stepGradients : this.gradientArrays(new Map());
+      if (first) this.gradientArrays(stepGradients);
+      for (const [name, data] of scratch) {
+        results[`gradient.${name}`] = { shape: this.weights.shapes.get(name) as readonly number[], data };
+      }
+      await session.run({ ...feeds, ...packed.feeds, ...lossFeeds(loss, batch, groups, planned, packed) }, results);
+      if (!first) addGradientsTo(stepGradients, scratch);
+      total += (results["loss"] as TensorData).data[0] as number;
+      planned.forEach((piece, p) =>
+        piece.members.forEach((member, i) => {
+          const start = packed.offsets[p]?.[i] as number;
+          const length = (piece.completions[i] as TokenIds).length;
+          const record = {
+            logprobs: scored.data.slice(start, start + length),
+            entropy: (results["entropy"] as TensorData).data.slice(start, start + length),
+          };
+          for (const datum of groups[piece.index]?.data[member] ?? []) records.set(datum, record);
+        }),
+      );
+    }
+    if (this.gradients.size === 0) this.gradients = stepGradients;
+    else addGradientsTo(this.gradients, stepGradients);
+    return {
+      loss: total,
+      logprobs: data.map((datum) => (records.get(datum) as TokenRecord).logprobs),
+      metrics: lossMetrics(data, records, shape),
+    };
+  }
+
+  async optimStep(params: AdamParams): Promise<OptimResult> {
+    this.checkOpen();
+    const { gradients } = this;
+    this.gradients = new Map();
+    if (gradients.size === 0) return { gradNorm: 0, applied: false };
+    const gradNorm = gradientNorm(gradients);
+    if (!Number.isFinite(gradNorm)) return { gradNorm, applied: false };
+    const maxGradNorm = params.maxGradNorm ?? 1;
+    // PyTorch's clip_grad_norm_ adds the same 1e-6.
+    const scale = Math.min(1, maxGradNorm / (gradNorm + 1e-6));
+    this.adam ??= initAdam(this.weights.trained);
+    adamStep(this.weights.trained, gradients, this.adam, params, scale);
+    this.weights.touch();
+    return { gradNorm, applied: true };
+  }
+
+  async zeroGrad(): Promise<void> {
+    this.gradients = new Map();
+  }
+
+  async logprobs(
+    data: readonly Pick<Datum, "prompt" | "completion">[],
+    options: LogprobsOptions = {},
+  ): Promise<Float32Array[]> {
+    this.checkOpen();
+    const { config } = this.model;
+    const session = await this.session("score", () => buildScoreGraph(config, scoreChunks));
+    const groups = groupData(data);
+    this.checkLengths(groups);
+    const feeds = { ...(await this.feeds(options.weights ?? "policy")), ...temperatureFeed(options.temperature) };
+    const found = new Map<object, Float32Array>();
+    for (const planned of planBatches(groups, 2 * this.maxRows)) {
+      throwIfAborted(options.signal);
+      const packed = packGroups(planned, config.heads / config.kvHeads, scoreChunks);
+      const logprobs = { shape: [packed.scored, 1], data: new Float32Array(packed.scored) };
+      await session.run({ ...feeds, ...packed.feeds }, { logprobs });
+      planned.forEach((piece, p) =>
+        piece.members.forEach((member, i) => {
+          const start = packed.offsets[p]?.[i] as number;
+          const own = logprobs.data.slice(start, start + (piece.completions[i] as TokenIds).length);
+          for (const datum of groups[piece.index]?.data[member] ?? []) found.set(datum, own);
+        }),
+      );
+    }
+    return data.map((datum) => found.get(datum) as Float32Array);
+  }
+
+  /** The trained weights themselves, by name: reading is free, writing must be told by {@link replaceTrained}. */
+  get trained(): ReadonlyMap<string, Float32Array> {
+    return this.weights.trained;
+  }
+
+  /** Gradients gathered since the last optimizer step, by weight name. */
+  get pendingGradients(): ReadonlyMap<string, Float32Array> {
+    return this.gradients;
+  }
+
+  /** Overwrites trained weights, such as with an adapter from elsewhere. @throws EngineError on an unknown name or size */
+  replaceTrained(values: ReadonlyMap<string, Float32Array>): void {
+    for (const [name, data] of values) {
+      const own = this.weights.trained.get(name);
+      if (own?.length !== data.length) {
+        throw new EngineError(
+          "ENGINE_WEIGHT",
+          `${name} has ${data.length} numbers, expected ${own?.length ?? "no such weight"}.`,
+        );
+      }
+      own.set(data);
+    }
+    this.weights.touch();
+  }
+
+  async saveState(dir: string): Promise<void> {
+    this.checkOpen();
+    const { trained, shapes } = this.weights;
+    await writeState(dir, { description: this.description, trained, shapes, adam: this.adam });
+  }
+
+  async loadState(dir: string): Promise<void> {
+    this.checkOpen();
+    const { trained, shapes } = this.weights;
+    const state = await readState(dir, shapes);
+    for (const [name, data] of state.trained) (trained.get(name) as Float32Array).set(data);
+    this.adam = state.adam;
+    this.gradients = new Map();
+    this.weights.touch();
+    if (state.fingerprint !== this.description["fingerprint"]) {
+      throw new CheckpointError(
+        "CHECKPOINT_MODEL",
+        `The checkpoint ${dir} belongs to another model than ${this.model.name}. Load the model it was trained from.`,
+      );
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    const sessions = await Promise.allSettled(this.sessions.values());
+    for (const session of sessions) if (session.status === "fulfilled") await session.value.close();
+    await this.weights.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  private get maxRows(): number {
+    return this.options.maxRows ?? 512;
+  }
+
+  private session(name: string, build: () => BuiltGraph): Promise<Session> {
+    let session = this.sessions.get(name);
+    if (!session) {
+      const { threads } = this.options;
+      session = Session.create(name, build().graph, threads === undefined ? {} : { threads });
+      session.catch(() => this.sessions.delete(name));
+      this.sessions.set(name, session);
+    }
+    return session;
+  }
+
+  private async feeds(which: "policy" | "reference"): Promise<Readonly<Record<string, AnyTensor>>> {
+    if (which === "reference" && this.weights.training.kind === "full") {
+      throw new EngineError(
+        "ENGINE_NO_REFERENCE",
+        "Full fine-tuning keeps no reference policy. Train an adapter (leave `full` off), or set klCoef to 0.",
+      );
+    }
+    return { ...(await this.weights.feeds(which, this.options.threads)), ...this.rope };
+  }
+
+  /** Zeroed arrays for every trained weight's gradient, put into `target`. */
+  private gradientArrays(target: Map<string, Float32Array>): Map<string, Float32Array> {
+    for (const [name, { length }] of this.weights.trained) target.set(name, new Float32Array(length));
+    return target;
+  }
+
+  private checkLengths(groups: readonly Group[]): void {
+    for (const { prompt, completions } of groups) {
+      const longest = Math.max(...completions.map((completion) => completion.length));
+      if (prompt.length + longest > this.contextLength) {
+        throw new EngineError(
+          "ENGINE_CONTEXT",
+          `A prompt of ${prompt.length} tokens with a completion of ${longest} exceeds the model's ${this.contextLength}.`,
+        );
+      }
+    }
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new EngineError("ENGINE_CLOSED", "The engine was closed.");
+  }
+}
+
+function temperatureFeed(temperature = 1): Record<string, TensorData> {
+  if (!(temperature > 0)) {
+    throw new EngineError("ENGINE_TEMPERATURE", `Log-probs need a temperature above 0, got ${temperature}.`);
+  }
+  return { inverseTemperature: { shape: [], data: Float32Array.of(1 / temperature) } };
+}
+
+function addGradientsTo(target: ReadonlyMap<string, Float32Array>, more: ReadonlyMap<string, Float32Array>): void {
+  for (const [name, data] of more) {
+    const sum = target.get(name) as Float32Array;
+    for (let i = 0; i < data.length; i++) sum[i] = (sum[i] as number) + (data[i] as number);
+  }
+}
+
+/** Stands in where a model folder has no tokenizer: token ids work, text does not. */
+function missingTokenizer(name: string): ChatTokenizer {
+  const refuse = (): never => {
+    throw new EngineError("ENGINE_NO_TOKENIZER", `The model ${name} came without a tokenizer; only token ids work.`);
+  };
+  return { encodeChat: refuse, encode: refuse, decode: () => "", endIds: [] };
+}

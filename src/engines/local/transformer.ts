@@ -1,0 +1,169 @@
+/**
+ * The decoder's layers as a graph: embeddings, attention (in whichever way the caller wants it), gated feed-forward.
+ * Everything that differs between architectures comes from the config.
+ */
+import type { Graph, Value } from "../../graph/graph.ts";
+import {
+  Add,
+  Gather,
+  Mul,
+  Reshape,
+  ReshapeLike,
+  RotaryEmbedding,
+  ScatterAdd,
+  Silu,
+  SimplifiedLayerNormalization,
+  ZerosLike,
+} from "../../graph/operators.ts";
+import type { ModelConfig } from "../../models/model.ts";
+import type { Projected } from "./attention.ts";
+import { linear, type LinearLayer } from "./linear.ts";
+import {
+  loraNames,
+  projectionModule,
+  type ProjectionName,
+  projectionShape,
+  type Training,
+  type WeightInputs,
+} from "./weight-inputs.ts";
+
+export interface TransformerInputs {
+  /** `[N]` int64 */
+  ids: Value;
+  /** `[1, N]` int64 */
+  positions: Value;
+  /** `[positions, headDim / 2]` cosines and sines of the rotary angles. */
+  cos: Value;
+  sin: Value;
+}
+
+export type Attend = (projected: Projected, layer: number) => Value;
+
+/** Declares the inputs of N tokens. */
+export function transformerInputs(graph: Graph, config: ModelConfig): TransformerInputs {
+  return {
+    ids: graph.input("ids", "int64", ["N"]),
+    positions: graph.input("positions", "int64", [1, "N"]),
+    cos: graph.input("rope.cos", "float32", ["positions", config.headDim / 2]),
+    sin: graph.input("rope.sin", "float32", ["positions", config.headDim / 2]),
+  };
+}
+
+/** Final hidden states `[N, hidden]`, before the last norm. `training` adds the adapter's or all weights to the tape. */
+export function transformer(
+  weights: WeightInputs,
+  config: ModelConfig,
+  inputs: TransformerInputs,
+  attend: Attend,
+  training?: Training,
+): Value {
+  const { hiddenSize } = config;
+  let x = gatherRows(weights.get("model.embed_tokens.weight", [config.vocabSize, hiddenSize]), inputs.ids);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    const norm = (input: Value, name: string): Value =>
+      SimplifiedLayerNormalization(input, weights.get(`${prefix}.${name}.weight`, [hiddenSize]), config.rmsNormEps)[0];
+    const project = (input: Value, ...projections: ProjectionName[]): Value[] =>
+      linear(
+        input,
+        projections.map((projection) => projectionInputs(weights, config, layer, projection, training)),
+      );
+    const [q, k, v] = project(norm(x, "input_layernorm"), "q_proj", "k_proj", "v_proj") as [Value, Value, Value];
+    const attended = attend(rotate(weights, config, inputs, prefix, q, k, v), layer);
+    x = Add(x, project(attended, "o_proj")[0] as Value);
+    const [gate, up] = project(norm(x, "post_attention_layernorm"), "gate_proj", "up_proj") as [Value, Value];
+    x = Add(x, project(Mul(Silu(gate), up), "down_proj")[0] as Value);
+  }
+  return x;
+}
+
+/** The last norm, `[.., hidden]`. */
+export function finalNorm(weights: WeightInputs, config: ModelConfig, x: Value): Value {
+  const weight = weights.get("model.norm.weight", [config.hiddenSize]);
+  return SimplifiedLayerNormalization(x, weight, config.rmsNormEps)[0];
+}
+
+/** Rows of `x` by `[M]` indices that may repeat, with a gradient that adds them up. */
+export function gatherRows(x: Value, indices: Value): Value {
+  return x.graph.composite(
+    "gatherRows",
+    [x],
+    () => [Gather(x, indices)],
+    (_operation, [dy]) => [dy && ScatterAdd(ZerosLike(x), Reshape(indices, [-1, 1], ["M", 1]), dy)],
+  )[0] as Value;
+}
+
+function projectionInputs(
+  weights: WeightInputs,
+  config: ModelConfig,
+  layer: number,
+  projection: ProjectionName,
+  training: Training | undefined,
+): LinearLayer {
+  const module = projectionModule(layer, projection);
+  const [out, input] = projectionShape(config, projection);
+  const weight = weights.get(`${module}.weight`, [out, input]);
+  const hasBias = config.attentionBias && ["q_proj", "k_proj", "v_proj"].includes(projection);
+  const bias = hasBias ? { bias: weights.get(`${module}.bias`, [out]) } : {};
+  if (training?.kind !== "lora" || !training.lora.targets.includes(projection)) return { weight, ...bias };
+  const { rank, alpha } = training.lora;
+  const names = loraNames(module);
+  const a = weights.get(names.a, [rank, input]);
+  const b = weights.get(names.b, [out, rank]);
+  return { weight, ...bias, lora: { a, b, rank, scale: alpha / rank } };
+}
+
+/** Norms of heads where the model has them, then rotary positions on q and k. */
+function rotate(
+  weights: WeightInputs,
+  config: ModelConfig,
+  { positions, cos, sin }: TransformerInputs,
+  prefix: string,
+  q: Value,
+  k: Value,
+  v: Value,
+): Projected {
+  const { headDim } = config;
+  const turn = (x: Value, heads: number, name: string): Value => {
+    let rows = x;
+    if (config.qkNorm) {
+      const weight = weights.get(`${prefix}.self_attn.${name}.weight`, [headDim]);
+      const perHead = Reshape(x, [0, heads, headDim], ["N", heads, headDim]);
+      rows = ReshapeLike(SimplifiedLayerNormalization(perHead, weight, config.rmsNormEps)[0], x);
+    }
+    const batched = Reshape(rows, [1, -1, heads * headDim], [1, "N", heads * headDim]);
+    const turned = RotaryEmbedding(batched, positions, cos, sin, heads);
+    return Reshape(turned, [-1, heads * headDim], ["N", heads * headDim]);
+  };
+  return { q: turn(q, config.heads, "q_norm"), k: turn(k, config.kvHeads, "k_norm"), v };
+}
+
+/**
+ * Cosines and sines of the rotary angles, `[contextLength, headDim / 2]` each (Su et al. 2021), with the frequencies
+ * stretched as the config says (Llama 3.1's rule, or linearly).
+ */
+export function rotaryTables(config: ModelConfig): { cos: Float32Array; sin: Float32Array; shape: [number, number] } {
+  const half = config.headDim / 2;
+  const shape: [number, number] = [config.contextLength, half];
+  const cos = new Float32Array(config.contextLength * half);
+  const sin = new Float32Array(config.contextLength * half);
+  for (let i = 0; i < half; i++) {
+    const frequency = Math.fround(scaleFrequency(config.ropeTheta ** (-(2 * i) / config.headDim), config));
+    for (let position = 0; position < config.contextLength; position++) {
+      cos[position * half + i] = Math.cos(position * frequency);
+      sin[position * half + i] = Math.sin(position * frequency);
+    }
+  }
+  return { cos, sin, shape };
+}
+
+function scaleFrequency(frequency: number, { ropeScaling }: ModelConfig): number {
+  if (!ropeScaling) return frequency;
+  if (ropeScaling.type === "linear") return frequency / ropeScaling.factor;
+  const { factor, lowFreqFactor, highFreqFactor, originalContextLength } = ropeScaling;
+  const wavelength = (2 * Math.PI) / frequency;
+  if (wavelength < originalContextLength / highFreqFactor) return frequency;
+  if (wavelength > originalContextLength / lowFreqFactor) return frequency / factor;
+  const smooth = (originalContextLength / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+  return ((1 - smooth) * frequency) / factor + smooth * frequency;
+}

@@ -1,0 +1,213 @@
+/**
+ * Reverse-mode differentiation: one table of rules, one walk over the tape. Rules add nodes to the same graph.
+ */
+import { EngineError } from "../core/errors.ts";
+import type { Dimension, GradientRule, Operation, Value } from "./graph.ts";
+import {
+  Add,
+  Concat,
+  Div,
+  FusedMatMul,
+  type FusedMatMulOptions,
+  Gemm,
+  LessOrEqual,
+  Mul,
+  Neg,
+  ReduceMean,
+  ReduceSum,
+  ReshapeLike,
+  RotaryEmbedding,
+  Sigmoid,
+  Sub,
+  Transpose,
+  Exp,
+} from "./operators.ts";
+
+/** Sums `gradient` over the axes along which an input of `shape` was broadcast. */
+function reduceTo(gradient: Value, like: Value): Value {
+  const extra = gradient.shape.length - like.shape.length;
+  const axes: number[] = [];
+  gradient.shape.forEach((size, axis) => {
+    if (axis < extra || (like.shape[axis - extra] === 1 && size !== 1)) axes.push(axis);
+  });
+  if (axes.length === 0) return gradient;
+  const reduced = ReduceSum(gradient, axes);
+  return extra > 0 ? ReshapeLike(reduced, like) : reduced;
+}
+
+function isTrue(operation: Operation, attribute: string): boolean {
+  return operation.attributes[attribute] === 1;
+}
+
+function alphaOf(operation: Operation): number {
+  const alpha = operation.attributes["alpha"];
+  return typeof alpha === "object" && "float" in alpha ? alpha.float : 1;
+}
+
+/** Gradients of alpha·a'·b' for the four combinations of transposes, by `multiply`. */
+function matMulGradients(
+  operation: Operation,
+  dy: Value,
+  needed: readonly boolean[],
+  multiply: (a: Value, b: Value, options: FusedMatMulOptions) => Value,
+): (Value | undefined)[] {
+  const [a, b] = operation.inputs as [Value, Value];
+  const transA = isTrue(operation, "transA");
+  const transB = isTrue(operation, "transB");
+  const alpha = alphaOf(operation);
+  const da = (): Value =>
+    transA ? multiply(b, dy, { transA: transB, transB: true, alpha }) : multiply(dy, b, { transB: !transB, alpha });
+  const db = (): Value =>
+    transB ? multiply(dy, a, { transA: true, transB: transA, alpha }) : multiply(a, dy, { transA: !transA, alpha });
+  return [needed[0] ? reduceTo(da(), a) : undefined, needed[1] ? reduceTo(db(), b) : undefined];
+}
+
+/** Rule for an elementwise operator of two inputs, given the gradient of each before broadcasting is undone. */
+function binaryRule(partials: (a: Value, b: Value, dy: Value, y: Value) => [() => Value, () => Value]): GradientRule {
+  return (operation, [dy], needed) => {
+    if (!dy) return [];
+    const [a, b] = operation.inputs as [Value, Value];
+    const [da, db] = partials(a, b, dy, operation.outputs[0] as Value);
+    return [needed[0] ? reduceTo(da(), a) : undefined, needed[1] ? reduceTo(db(), b) : undefined];
+  };
+}
+
+function unaryRule(partial: (x: Value, dy: Value, y: Value) => Value): GradientRule {
+  return (operation, [dy]) => [dy && partial(operation.inputs[0] as Value, dy, operation.outputs[0] as Value)];
+}
+
+/** One rule for each differentiable operator of operators.ts. */
+export const gradientRules: Readonly<Record<string, GradientRule>> = {
+  Add: binaryRule((_a, _b, dy) => [() => dy, () => dy]),
+  Sub: binaryRule((_a, _b, dy) => [() => dy, () => Neg(dy)]),
+  Mul: binaryRule((a, b, dy) => [() => Mul(dy, b), () => Mul(dy, a)]),
+  Div: binaryRule((_a, b, dy, y) => [() => Div(dy, b), () => Neg(Div(Mul(dy, y), b))]),
+  Min: binaryRule((a, b, dy) => [() => Mul(dy, LessOrEqual(a, b)), () => Sub(dy, Mul(dy, LessOrEqual(a, b)))]),
+  Max: binaryRule((a, b, dy) => [() => Mul(dy, LessOrEqual(b, a)), () => Sub(dy, Mul(dy, LessOrEqual(b, a)))]),
+  Neg: unaryRule((_x, dy) => Neg(dy)),
+  Exp: unaryRule((_x, dy, y) => Mul(dy, y)),
+  Log: unaryRule((x, dy) => Div(dy, x)),
+  Sigmoid: unaryRule((_x, dy, y) => Mul(dy, Sub(y, Mul(y, y)))),
+  // d(x·σ(x)) = σ + y·(1 − σ), with y = x·σ(x)
+  QuickGelu: unaryRule((x, dy, y) => {
+    const sigmoid = Sigmoid(x);
+    return Mul(dy, Add(sigmoid, Sub(y, Mul(y, sigmoid))));
+  }),
+  MatMul: (operation, [dy], needed) => (dy ? matMulGradients(operation, dy, needed, FusedMatMul) : []),
+  FusedMatMul: (operation, [dy], needed) => (dy ? matMulGradients(operation, dy, needed, FusedMatMul) : []),
+  Gemm: (operation, [dy], needed) => {
+    if (!dy) return [];
+    const [da, db] = matMulGradients(operation, dy, needed, (a, b, options) => Gemm(a, b, undefined, options));
+    const bias = operation.inputs[2];
+    return [da, db, needed[2] && bias ? reduceTo(dy, bias) : undefined];
+  },
+  Softmax: unaryRule((_x, dy, y) => Mul(y, Sub(dy, ReduceSum(Mul(dy, y), [-1])))),
+  LogSoftmax: unaryRule((_x, dy, y) => Sub(dy, Mul(Exp(y), ReduceSum(dy, [-1])))),
+  ReduceSum: (operation, [dy]) => {
+    const x = operation.inputs[0] as Value;
+    return [dy && Add(Mul(x, x.graph.constant(0)), dy)];
+  },
+  ReduceMean: (operation, [dy]) => {
+    const x = operation.inputs[0] as Value;
+    const y = operation.outputs[0] as Value;
+    if (!dy) return [];
+    const ones = Add(Mul(x, x.graph.constant(0)), x.graph.constant(1));
+    const axes = x.shape.flatMap((_size, axis) => (y.shape[axis] === 1 ? [axis] : []));
+    return [Mul(ones, Div(dy, ReduceSum(ones, axes)))];
+  },
+  Reshape: (operation, [dy]) => [dy && ReshapeLike(dy, operation.inputs[0] as Value)],
+  Transpose: (operation, [dy]) => {
+    const perm = operation.attributes["perm"] as readonly number[];
+    return [
+      dy &&
+        Transpose(
+          dy,
+          perm.map((_, axis) => perm.indexOf(axis)),
+        ),
+    ];
+  },
+  Concat: (operation, [dy]) => {
+    if (!dy) return [];
+    const axis = operation.attributes["axis"] as number;
+    return splitLike(dy, operation.inputs, axis);
+  },
+  Split: (operation, gradients) => {
+    const x = operation.inputs[0] as Value;
+    const axis = operation.attributes["axis"] as number;
+    const at = axis < 0 ? axis + x.shape.length : axis;
+    const parts = operation.outputs.map((output, i) => gradients[i] ?? Mul(output, output.graph.constant(0)));
+    return [Concat(parts as [Value, ...Value[]], axis, x.shape[at] as Dimension)];
+  },
+  // y = x·r·w with r = 1/rms(x): dx = r·(g − x·r²·mean(g·x)), g = dy·w; dw = Σ dy·x·r
+  SimplifiedLayerNormalization: (operation, [dy], needed) => {
+    if (!dy) return [];
+    const [x, weight] = operation.inputs as [Value, Value];
+    const inverse = operation.outputs[1] as Value;
+    const g = Mul(dy, weight);
+    const mean = ReduceMean(Mul(g, x), [-1]);
+    const dx = (): Value => Mul(inverse, Sub(g, Mul(x, Mul(mean, Mul(inverse, inverse)))));
+    return [needed[0] ? dx() : undefined, needed[1] ? reduceTo(Mul(dy, Mul(x, inverse)), weight) : undefined];
+  },
+  // The rotation's transpose is the rotation by the opposite angle.
+  RotaryEmbedding: (operation, [dy]) => {
+    const [, positions, cos, sin] = operation.inputs as [Value, Value, Value, Value];
+    return [dy && RotaryEmbedding(dy, positions, cos, Neg(sin), operation.attributes["num_heads"] as number)];
+  },
+};
+
+/** Cuts `x` along `axis` into the sizes that `parts` have there when the graph runs. */
+function splitLike(x: Value, parts: readonly Value[], axis: number): Value[] {
+  const at = axis < 0 ? axis + x.shape.length : axis;
+  const graph = x.graph;
+  const sizes = parts.map((part) => {
+    const size = part.shape[at] as Dimension;
+    if (typeof size === "number") return graph.constantInt64([size]);
+    const spec = { type: "int64", shape: [1] } as const;
+    return graph.node("Shape", [part], { start: at, end: at + 1 }, [spec])[0] as Value;
+  });
+  const spec = { type: "int64", shape: [parts.length] } as const;
+  const lengths = graph.node("Concat", sizes, { axis: 0 }, [spec])[0] as Value;
+  const outputs = parts.map((part) => ({ type: x.type, shape: part.shape }));
+  return graph.node("Split", [x, lengths], { axis }, outputs);
+}
+
+/**
+ * Adds to `loss`'s graph the gradients of `loss` (one number, any rank) with respect to each of `wrt`.
+ * @throws EngineError GRAPH_NO_GRADIENT where one of `wrt` doesn't reach the loss, or an operator on the way has no rule.
+ */
+export function addGradients(loss: Value, wrt: readonly Value[]): Value[] {
+  const { graph } = loss;
+  const needs = new Set(wrt.map((value) => value.name));
+  const path: Operation[] = [];
+  for (const operation of graph.tape) {
+    if (!operation.inputs.some((input) => needs.has(input.name))) continue;
+    path.push(operation);
+    for (const output of operation.outputs) needs.add(output.name);
+  }
+  const gradients = new Map<string, Value[]>();
+  gradients.set(loss.name, [Add(Mul(loss, graph.constant(0)), graph.constant(1))]);
+  const sumOf = (value: Value): Value | undefined => {
+    const parts = gradients.get(value.name);
+    if (!parts || parts.length === 0) return undefined;
+    const sum = parts.reduce((a, b) => Add(a, b));
+    gradients.set(value.name, [sum]);
+    return sum;
+  };
+  for (const operation of path.reverse()) {
+    const outputGradients = operation.outputs.map(sumOf);
+    if (outputGradients.every((gradient) => gradient === undefined)) continue;
+    const rule = operation.rule ?? gradientRules[operation.kind];
+    if (!rule) throw new EngineError("GRAPH_NO_GRADIENT", `The operator ${operation.kind} has no gradient rule.`);
+    const needed = operation.inputs.map((input) => needs.has(input.name));
+    rule(operation, outputGradients, needed).forEach((gradient, i) => {
+      const input = operation.inputs[i];
+      if (!gradient || !input || !needed[i]) return;
+      gradients.set(input.name, [...(gradients.get(input.name) ?? []), gradient]);
+    });
+  }
+  return wrt.map((value) => {
+    const gradient = sumOf(value);
+    if (!gradient) throw new EngineError("GRAPH_NO_GRADIENT", `The loss does not depend on ${value.name}.`);
+    return gradient;
+  });
+}
