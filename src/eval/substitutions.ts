@@ -1,0 +1,67 @@
+/**
+ * What a tuned model does again and again: words of the user for which it writes other words. Found by counting, from
+ * the queries alone; knows nothing of models or engines.
+ */
+import type { ReportSubstitution } from "./report/report-data.ts";
+
+export interface RewrittenQuery {
+  /** The user's words. */
+  query: string;
+  /** What the model wrote; null where its answer held no query. */
+  written: string | null;
+}
+
+export interface SubstitutionOptions {
+  /** At most this many are returned. Default 24. */
+  limit?: number;
+  /** Queries that a substitution must occur in. Default 2. */
+  minCount?: number;
+}
+
+/**
+ * The words that the model adds where a certain word stands, best first: ordered by count times how much the two words
+ * keep to each other (Dice 1945), so that a word that the model adds to every query doesn't count as learnt.
+ */
+export function findSubstitutions(
+  rewrites: readonly RewrittenQuery[],
+  options: SubstitutionOptions = {},
+): ReportSubstitution[] {
+  const { limit = 24, minCount = 2 } = options;
+  const fromCounts = new Map<string, number>();
+  const toCounts = new Map<string, number>();
+  const pairs = new Map<string, { from: string; to: string; count: number; example: string }>();
+  const increment = (counts: Map<string, number>, word: string): unknown =>
+    counts.set(word, (counts.get(word) ?? 0) + 1);
+  for (const { query, written } of rewrites) {
+    if (written === null) continue;
+    const asked = splitWords(query);
+    const added = splitWords(written).filter((word) => !asked.some((other) => areForms(word, other)));
+    for (const from of asked) increment(fromCounts, from);
+    for (const to of added) {
+      increment(toCounts, to);
+      for (const from of asked) {
+        const key = `${from}\u0000${to}`;
+        const pair = pairs.get(key) ?? { from, to, count: 0, example: query };
+        pair.count++;
+        pairs.set(key, pair);
+      }
+    }
+  }
+  const strength = ({ from, to, count }: ReportSubstitution): number =>
+    (count * 2 * count) / ((fromCounts.get(from) ?? 0) + (toCounts.get(to) ?? 0));
+  return [...pairs.values()]
+    .filter(({ count }) => count >= minCount)
+    .sort((a, b) => strength(b) - strength(a) || (a.from < b.from ? -1 : 1))
+    .slice(0, limit);
+}
+
+/** Lower-case words of two letters or more, each once. */
+function splitWords(text: string): string[] {
+  return [...new Set(text.toLowerCase().match(/[\p{L}\p{N}]{2,}/gu) ?? [])];
+}
+
+/** Whether two words are forms of one (`star`, `stars`), which an engine's stemmer treats alike. */
+function areForms(a: string, b: string): boolean {
+  const [short, long] = a.length <= b.length ? [a, b] : [b, a];
+  return a === b || (short.length >= 3 && long.startsWith(short) && long.length - short.length <= 3);
+}
