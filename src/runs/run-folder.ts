@@ -114,10 +114,23 @@ export class RunFolder {
 
   /**
    * Forgets everything later than `step`: metrics, timings, rollouts, evaluations of training, checkpoints.
-   * @param best what was best by then; undefined: nothing was evaluated yet
+   * @param step steps done; -1 forgets everything
+   * @param best what was best by then; null: nothing was evaluated yet
+   * @param evaluated whether the evaluation after `step` is to be kept
    */
-  async rewindTo(step: number, best: BestRecord | undefined): Promise<void> {
-    await keepRecords<MetricsRecord>(join(this.dir, names.metrics), (record) => record.step <= step);
+  async rewindTo({
+    step,
+    best,
+    evaluated,
+  }: {
+    step: number;
+    best: BestRecord | null;
+    evaluated: boolean;
+  }): Promise<void> {
+    await keepRecords<MetricsRecord>(
+      join(this.dir, names.metrics),
+      (record) => record.step < step || (record.step === step && (record.kind === "step" || evaluated)),
+    );
     await keepRecords<TimingRecord>(join(this.dir, names.timings), (record) => record.step <= step);
     const isLater = (name: string): boolean => {
       const found = /(step-\d{6,})(\.jsonl?)?$/.exec(name);

@@ -1,0 +1,55 @@
+/**
+ * rec-r1: a language model learns to query a search engine or recommender that stays as it is. Engines and
+ * recommenders have entry points of their own (`rec-r1/engines/local`, `rec-r1/recommenders/lancedb` …), so that
+ * importing this one loads no native library.
+ */
+export * from "./core/errors.ts";
+export { retry } from "./core/retry.ts";
+export type { RetryOptions } from "./core/retry.ts";
+export { randomStream, shuffle } from "./core/random.ts";
+export type { Random } from "./core/random.ts";
+export * from "./datasets/index.ts";
+export * from "./engines/engine.ts";
+export { evaluatePolicy, evaluateQueries, evaluateRaw, pairScores } from "./eval/evaluate.ts";
+export type { EvaluateOptions, EvaluatePolicyOptions } from "./eval/evaluate.ts";
+export {
+  bootstrapDifference,
+  bootstrapInterval,
+  holmCorrection,
+  pairedRandomizationTest,
+} from "./eval/significance.ts";
+export * from "./ranking/index.ts";
+export type { Hit, Query, Recommender, SearchOptions } from "./recommenders/recommender.ts";
+export { computeAdvantages } from "./rl/advantage.ts";
+export type { AdvantageBaseline, AdvantageNorm } from "./rl/advantage.ts";
+export { parseAnswer, parseJsonAnswer, parsePlainAnswer } from "./rl/answer.ts";
+export type { Evaluation } from "./rl/evaluation.ts";
+export type { EndReason, OnTrainEvent, TrainEvent } from "./rl/events.ts";
+export { recipes } from "./rl/recipes.ts";
+export type { Recipe } from "./rl/recipes.ts";
+export { defineTask, ndcgMetric } from "./rl/task.ts";
+export type {
+  DataSource,
+  LoadedExample,
+  Metric,
+  Reward,
+  Scored,
+  SplitName,
+  Task,
+  TaskDefinition,
+  Warmup,
+  WarmupExample,
+} from "./rl/task.ts";
+export { trainConfigSchema } from "./rl/train-config.ts";
+export type { TrainConfig, TrainConfigInput } from "./rl/train-config.ts";
+export { train } from "./rl/train.ts";
+export type { TrainOptions, TrainResult } from "./rl/train.ts";
+export type * from "./runs/records.ts";
+export {
+  readBest,
+  readManifest,
+  readMetrics,
+  readRollouts,
+  readRunCheckpoint,
+  readTimings,
+} from "./runs/run-folder.ts";

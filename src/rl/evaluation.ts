@@ -1,0 +1,150 @@
+/** Answers to a split's examples and their metrics: what training looks at in between and what `eval/` builds on. */
+import { RecommenderError, TaskError } from "../core/errors.ts";
+import type { Engine, Sample, SamplingParams } from "../engines/engine.ts";
+import type { Recommender } from "../recommenders/recommender.ts";
+import type { EvaluationCounts, EvaluationRecord } from "../runs/records.ts";
+import { meanOf } from "./advantage.ts";
+import { encodePrompt } from "./rollout.ts";
+import { searchAll } from "./search.ts";
+import type { LoadedExample, Task } from "./task.ts";
+
+/** Metrics of one policy on one set of examples. */
+export interface Evaluation {
+  /** The metric that decides: the task's first. */
+  metric: string;
+  /** Means over records that were not dropped. */
+  means: Record<string, number>;
+  counts: EvaluationCounts;
+  records: EvaluationRecord[];
+}
+
+/** What one example was answered with; query null: no answer could be parsed. */
+export interface Answer<E> {
+  example: LoadedExample<E>;
+  sample: number;
+  completion: string | null;
+  query: string | null;
+}
+
+export interface ScoreOptions<E extends object> {
+  recommender: Recommender;
+  task: Task<E>;
+  /** Hits recorded for each query. Default 10. */
+  recordHits?: number;
+  signal?: AbortSignal;
+}
+
+/** Queries searched for at once. */
+const searchBatchSize = 256;
+
+/**
+ * Searches for answers' queries and scores them. No query and no hits score 0; a query on which the recommender failed
+ * has no scores, is left out of the means, and is counted.
+ */
+export async function scoreAnswers<E extends object>(
+  answers: readonly Answer<E>[],
+  { recommender, task, recordHits = 10, signal }: ScoreOptions<E>,
+): Promise<Evaluation> {
+  const records: EvaluationRecord[] = [];
+  for (let start = 0; start < answers.length; start += searchBatchSize) {
+    const batch = answers.slice(start, start + searchBatchSize);
+    const queries = batch.map(({ query }) => query).filter((query) => query !== null);
+    const outcomes = await searchAll(recommender, queries, { topK: task.topK, ...(signal ? { signal } : {}) });
+    for (const { example, sample, completion, query } of batch) {
+      const outcome = query === null ? null : (outcomes.get(query) ?? null);
+      const failure = outcome && "failure" in outcome ? outcome.failure : undefined;
+      const hits = outcome && "hits" in outcome ? outcome.hits : null;
+      const scores = Object.fromEntries(
+        task.metrics.map((metric) => [metric.name, scoreOf(task, metric, example.example, hits ?? [])]),
+      );
+      records.push({
+        example: example.id,
+        sample,
+        completion,
+        query,
+        hits: hits?.slice(0, recordHits).map((hit) => hit.id) ?? null,
+        scores: failure === undefined ? scores : null,
+        ...(failure === undefined ? {} : { failure }),
+      });
+    }
+  }
+  return summarise(task, records);
+}
+
+function scoreOf<E extends object>(
+  task: Task<E>,
+  metric: Task<E>["metrics"][number],
+  example: E,
+  hits: Parameters<typeof metric.score>[0]["hits"],
+): number {
+  const score = metric.score({ example, hits });
+  if (Number.isFinite(score)) return score;
+  throw new TaskError(
+    "BAD_METRIC",
+    `Task "${task.name}": the metric ${metric.name} gave ${score}; expected a finite number.`,
+  );
+}
+
+function summarise<E extends object>(task: Task<E>, records: EvaluationRecord[]): Evaluation {
+  const scored = records.filter((record) => record.scores !== null);
+  const means = Object.fromEntries(
+    task.metrics.map(({ name }) => [name, meanOf(scored.map((record) => record.scores?.[name] as number))]),
+  );
+  const counts: EvaluationCounts = {
+    queries: records.length,
+    failed: records.length - scored.length,
+    unparsed: records.filter((record) => record.query === null).length,
+    empty: records.filter((record) => record.hits?.length === 0).length,
+  };
+  return { metric: (task.metrics[0] as { name: string }).name, means, counts, records };
+}
+
+/**
+ * Refuses an evaluation of which too many queries failed: its means would say more about the outage than the policy.
+ * @throws RecommenderError `TOO_MANY_FAILURES`
+ */
+export function checkEvaluationFailures({ counts, records }: Evaluation, maxFailureShare: number): void {
+  if (counts.failed <= maxFailureShare * counts.queries) return;
+  const first = records.find(({ failure }) => failure !== undefined)?.failure;
+  throw new RecommenderError(
+    "TOO_MANY_FAILURES",
+    `The recommender failed on ${counts.failed} of ${counts.queries} queries of an evaluation, more than maxFailureShare = ${maxFailureShare} allows. The first failure: ${first}. Repair the recommender and go on.`,
+    { retryable: true, details: { failed: counts.failed, queries: counts.queries } },
+  );
+}
+
+export interface AnswerOptions<E extends object> {
+  engine: Engine;
+  task: Task<E>;
+  /** As for training; `n` above 1 gives several answers for each example. */
+  sampling: SamplingParams;
+  /** Called as completions end, with how many of all have. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Prompts sampled in one call: bounds what is held in memory and how often progress shows. */
+const promptBatchSize = 64;
+
+/** The policy's answers to examples, `n` for each. */
+export async function answerExamples<E extends object>(
+  examples: readonly LoadedExample<E>[],
+  { engine, task, sampling, onProgress }: AnswerOptions<E>,
+): Promise<Answer<E>[]> {
+  const answers: Answer<E>[] = [];
+  const total = examples.length * sampling.n;
+  for (let start = 0; start < examples.length; start += promptBatchSize) {
+    const batch = examples.slice(start, start + promptBatchSize);
+    const prompts = batch.map(({ example }) => encodePrompt(engine, task, example, sampling.maxTokens));
+    const before = answers.length;
+    const samples_P_G = await engine.sample(prompts, {
+      ...sampling,
+      onProgress: (done) => onProgress?.(before + done, total),
+    });
+    batch.forEach((example, p) => {
+      (samples_P_G[p] as Sample[]).forEach(({ text }, sample) => {
+        answers.push({ example, sample, completion: text, query: task.parse(text, example.example) });
+      });
+    });
+  }
+  return answers;
+}

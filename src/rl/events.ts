@@ -1,0 +1,17 @@
+/** What training tells its caller while it runs. Nothing here changes what it does. */
+import type { BestRecord, EvaluationSummary, StepRecord } from "../runs/records.ts";
+import type { TrainConfig } from "./train-config.ts";
+
+/** Why training ended: all steps done, no new best for `earlyStop` evaluations, or `maxMinutes` used up. */
+export type EndReason = "steps" | "early_stop" | "time";
+
+export type TrainEvent =
+  | { kind: "start"; runDir: string; config: TrainConfig; totalSteps: number; resumedAt: number | null }
+  | { kind: "progress"; activity: "sampling" | "learning" | "evaluating"; step: number; done: number; total: number }
+  | { kind: "step"; record: StepRecord; totalSteps: number; seconds: number; etaSeconds: number }
+  | { kind: "evaluation"; summary: EvaluationSummary; metric: string; best: BestRecord }
+  | { kind: "checkpoint"; step: number }
+  | { kind: "warning"; message: string }
+  | { kind: "end"; reason: EndReason; step: number; best: BestRecord | null };
+
+export type OnTrainEvent = (event: TrainEvent) => void;

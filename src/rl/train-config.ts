@@ -1,0 +1,127 @@
+/** Every option of training: name, type, default and help text in one schema, and recipes over it. */
+import { z } from "zod";
+import { resolveConfig } from "../core/config.ts";
+import type { ConfigLayer } from "../core/config.ts";
+import { ConfigError } from "../core/errors.ts";
+import { suggestion } from "../core/suggest.ts";
+import { lossNames } from "../engines/engine.ts";
+import { recipes } from "./recipes.ts";
+
+const count = (): z.ZodNumber => z.number().int().min(1);
+const countOrOff = (): z.ZodNumber => z.number().int().min(0);
+const share = (): z.ZodNumber => z.number().min(0).max(1);
+
+/** Losses that learn from advantages. */
+const policyLosses = lossNames.filter((name) => name !== "cross_entropy");
+
+export const trainConfigSchema = z.object({
+  recipe: z.string().default("small").describe("named set of defaults"),
+  seed: z.number().int().default(0).describe("same seed, same run"),
+
+  steps: countOrOff().default(100).describe("reinforcement-learning steps"),
+  promptsPerStep: count().default(16).describe("different prompts in a step"),
+  groupSize: z.number().int().min(2).default(8).describe("completions for each prompt"),
+  maxTokens: count().default(48).describe("longest completion, in tokens"),
+  temperature: z.number().positive().default(1).describe("sampling temperature in training"),
+  topP: z.number().gt(0).max(1).default(1).describe("nucleus sampling in training; 1: off"),
+  resampleRounds: countOrOff()
+    .default(0)
+    .describe("times a step draws new prompts for groups whose rewards are all equal (DAPO's dynamic sampling)"),
+
+  loss: z.enum(policyLosses).default("grpo").describe("policy loss"),
+  advantageNorm: z
+    .enum(["auto", "group", "batch", "none"])
+    .default("auto")
+    .describe("what advantages are divided by; auto: none for dr_grpo, else the group's standard deviation"),
+  advantageBaseline: z
+    .enum(["mean", "leave_one_out"])
+    .default("mean")
+    .describe("what a reward is compared with: the group's mean, or the mean of the others (RLOO)"),
+  negativeScale: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe("factor on negative advantages; 0: learn from better completions only"),
+  clipLow: z.number().min(0).optional().describe("lower clip of the ratio; default: the loss's own"),
+  clipHigh: z.number().min(0).optional().describe("upper clip of the ratio; default: the loss's own"),
+  aggregation: z
+    .enum(["token", "sequence", "constant"])
+    .optional()
+    .describe("how token terms are averaged; default: the loss's own"),
+  klCoef: z.number().min(0).default(0).describe("weight of the KL term to the untrained policy; 0: off"),
+  klEstimator: z.enum(["k1", "k2", "k3"]).default("k3").describe("estimator of the KL term"),
+  klOnEqualGroups: z
+    .boolean()
+    .default(true)
+    .describe("with a KL term: groups whose rewards are all equal still get it (exact, but costs their backward pass)"),
+  epochsPerBatch: count().default(1).describe("passes over each step's rollouts"),
+  minibatches: count().default(1).describe("optimizer steps in each pass"),
+  distillCoef: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("weight of cross-entropy on the best completion of each group; 0: off"),
+
+  learningRate: z.number().positive().default(1e-4).describe("peak learning rate"),
+  schedule: z.enum(["constant", "linear", "cosine"]).default("constant").describe("how the learning rate falls"),
+  rampSteps: countOrOff().default(0).describe("steps in which the learning rate rises from 0 to its peak"),
+  beta1: share().default(0.9).describe("AdamW: decay of the gradients' mean"),
+  beta2: share().default(0.999).describe("AdamW: decay of their squares' mean"),
+  weightDecay: z.number().min(0).default(0).describe("AdamW: decoupled weight decay"),
+  maxGradNorm: z.number().positive().default(1).describe("gradients are scaled down to this L2 norm"),
+
+  warmupSteps: countOrOff().default(0).describe("supervised steps on the task's warm-up text, before the others"),
+  warmupBatch: count().default(32).describe("texts in a warm-up step"),
+  warmupLearningRate: z.number().positive().optional().describe("learning rate of the warm-up; default: learningRate"),
+
+  evalEvery: countOrOff().default(10).describe("steps between evaluations on the validation split; 0: none"),
+  evalAtStart: z.boolean().default(true).describe("evaluate before the first step, too"),
+  evalLimit: countOrOff().default(200).describe("examples of the validation split to use; 0: all"),
+  earlyStop: countOrOff().default(0).describe("end after this many evaluations without a new best; 0: off"),
+  maxMinutes: z.number().min(0).default(0).describe("end when the next step would go past this; 0: no limit"),
+
+  checkpointEvery: countOrOff().default(10).describe("steps between checkpoints, besides those at evaluations"),
+  keepCheckpoints: count().default(2).describe("newest checkpoints kept, besides the best"),
+  recordHits: countOrOff().default(10).describe("hits recorded for each rollout"),
+  maxFailureShare: share().default(0.2).describe("share of a step's rollouts that may fail before the run stops"),
+  maxMissingShare: share().default(0).describe("share of the examples' relevant ids that the catalogue may lack"),
+  maxSkippedSteps: countOrOff()
+    .default(3)
+    .describe("steps in a row with gradients that aren't finite before the run stops"),
+});
+
+/** Resolved training options. */
+export type TrainConfig = z.output<typeof trainConfigSchema>;
+/** Training options as a caller gives them: all optional. */
+export type TrainConfigInput = z.input<typeof trainConfigSchema>;
+
+/** Options that may differ when a run is resumed: they change when it ends or what is kept, not what a step does. */
+export const resumableKeys: readonly (keyof TrainConfig)[] = [
+  "steps",
+  "earlyStop",
+  "maxMinutes",
+  "checkpointEvery",
+  "keepCheckpoints",
+  "maxFailureShare",
+  "maxSkippedSteps",
+];
+
+/**
+ * The layer of the recipe that `layers` (last one wins) ask for.
+ * @throws ConfigError `UNKNOWN_RECIPE`
+ */
+export function recipeLayer(layers: readonly ConfigLayer[]): ConfigLayer {
+  const asked = layers.map(({ values }) => values.recipe).findLast((name) => name !== undefined) ?? "small";
+  const recipe = typeof asked === "string" && Object.hasOwn(recipes, asked) ? recipes[asked] : undefined;
+  if (recipe) return { source: `recipe ${asked as string}`, values: recipe.values };
+  const name = String(asked);
+  throw new ConfigError("UNKNOWN_RECIPE", `Unknown recipe "${name}".${suggestion(name, Object.keys(recipes))}`);
+}
+
+/**
+ * Training options from layers, weakest first; the recipe they name goes below them all.
+ * @throws ConfigError
+ */
+export function resolveTrainConfig(layers: readonly ConfigLayer[]): TrainConfig {
+  return resolveConfig(trainConfigSchema, [recipeLayer(layers), ...layers]);
+}

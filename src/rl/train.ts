@@ -1,0 +1,503 @@
+/**
+ * Rec-R1's training loop, whole: GRPO (Shao et al. 2024) whose reward is what a fixed recommender makes of the query
+ * that the policy wrote (Lin et al. 2025, arXiv 2503.24289).
+ *
+ * A step: draw prompts; sample a group of completions for each; parse the queries, search for all of them at once, score
+ * the answers; turn each group's rewards into advantages; one or more optimizer steps on the clipped policy loss. In
+ * between: evaluation on the validation split, checkpoints, the best one kept.
+ *
+ * Where it departs from the textbook:
+ * - Groups whose rewards are all equal have zero advantage and are left out of the backward pass; the loss still divides
+ *   by their tokens. A batch without any difference leaves the weights and the optimizer alone.
+ * - A rollout on which the recommender failed is dropped: it is in no baseline and in no loss.
+ * - The reference of the KL term is the untrained policy, never refreshed.
+ * - Optional and off by default: a supervised warm-up before the first step, cross-entropy on each group's best
+ *   completion, negative advantages scaled down, groups without variance replaced by new ones.
+ *
+ * Every random number is addressed by (seed, purpose, step …) and all state is in the checkpoint, so a resumed run is
+ * the run that was never interrupted. Knows nothing of files (`runs/`), models or search engines.
+ *
+ * Axis suffixes: `_P` prompts of the step, `_G` completions of a group.
+ */
+import { EngineError, TaskError } from "../core/errors.ts";
+import { randomStream, shuffle } from "../core/random.ts";
+import type { AdamParams, Datum, Engine, ForwardBackwardResult, Loss } from "../engines/engine.ts";
+import type { Recommender } from "../recommenders/recommender.ts";
+import { stepName } from "../runs/checkpoints.ts";
+import type { BestRecord, EvaluationSummary, StepRecord } from "../runs/records.ts";
+import { computeAdvantages, hasVariance } from "./advantage.ts";
+import { answerExamples, checkEvaluationFailures, scoreAnswers } from "./evaluation.ts";
+import type { EndReason, OnTrainEvent } from "./events.ts";
+import { learningRateAt } from "./learning-rate.ts";
+import { PromptOrder } from "./prompt-order.ts";
+import { checkFailureShare, collectRollouts, toRolloutRecords } from "./rollout.ts";
+import type { Group, Rollout } from "./rollout.ts";
+import { openSession } from "./run-session.ts";
+import type { Session, TrainState } from "./run-session.ts";
+import { measureRollouts, UpdateMetrics } from "./step-metrics.ts";
+import type { LoadedExample, Task } from "./task.ts";
+import { resolveTrainConfig } from "./train-config.ts";
+import type { TrainConfig, TrainConfigInput } from "./train-config.ts";
+
+export interface TrainOptions<E extends object> extends TrainConfigInput {
+  task: Task<E>;
+  recommender: Recommender;
+  engine: Engine;
+  /** Folder of the run; absent or empty unless `resume`. */
+  runDir: string;
+  /** Goes on from the newest checkpoint in `runDir`; starts there when it has none. Default false. */
+  resume?: boolean;
+  /** Stops training: the step in progress is dropped, and the promise rejects with `AbortError`. */
+  signal?: AbortSignal;
+  onEvent?: OnTrainEvent;
+  /** Kept in the run folder, for programs that build task, recommender and engine again. */
+  launch?: Record<string, unknown>;
+}
+
+export interface TrainResult {
+  runDir: string;
+  /** Steps done, warm-up included. */
+  step: number;
+  reason: EndReason;
+  /** Best on validation; null when nothing was evaluated. */
+  best: BestRecord | null;
+}
+
+/** Everything a step needs. */
+interface Loop<E extends object> extends Session<E> {
+  task: Task<E>;
+  recommender: Recommender;
+  engine: Engine;
+  config: TrainConfig;
+  signal: AbortSignal | undefined;
+  onEvent: OnTrainEvent;
+  order: PromptOrder<LoadedExample<E>>;
+  warmupOrder: PromptOrder<Datum> | undefined;
+  /** Whether the weights have changed since the last whole step. */
+  weightsInMidStep: boolean;
+}
+
+/** What a step leaves behind. */
+interface StepOutcome {
+  values: Record<string, number>;
+  seconds: Record<string, number>;
+  /** Where the next step's prompts begin. */
+  cursor: number;
+  /** Whether an optimizer step was skipped for gradients that aren't finite. */
+  skipped: boolean;
+}
+
+/**
+ * Trains the engine's policy on a task, and leaves everything about it in the run folder.
+ * @throws ConfigError, DataError, CheckpointError before the first step; TaskError, RecommenderError
+ *   (`TOO_MANY_FAILURES`), EngineError or AbortError in the middle: the run can then be resumed.
+ */
+export async function train<E extends object>(options: TrainOptions<E>): Promise<TrainResult> {
+  const {
+    task,
+    recommender,
+    engine,
+    runDir,
+    resume = false,
+    signal,
+    onEvent = () => {},
+    launch = {},
+    ...given
+  } = options;
+  const config = resolveTrainConfig([
+    { source: `task "${task.name}"`, values: task.config },
+    { source: "train()", values: given },
+  ]);
+  const session = await openSession({ task, recommender, engine, runDir, config, resume, launch, onEvent });
+  try {
+    const order = new PromptOrder(session.train, config.seed, "prompts");
+    const warmupOrder = config.warmupSteps > 0 ? await orderWarmup(task, engine, config) : undefined;
+    const loop: Loop<E> = {
+      ...session,
+      task,
+      recommender,
+      engine,
+      config,
+      signal,
+      onEvent,
+      order,
+      warmupOrder,
+      weightsInMidStep: false,
+    };
+    const totalSteps = config.warmupSteps + config.steps;
+    onEvent({ kind: "start", runDir, config, totalSteps, resumedAt: session.resumedAt });
+    const reason = await runLoop(loop, totalSteps);
+    onEvent({ kind: "end", reason, step: loop.state.step, best: loop.state.best });
+    return { runDir, step: loop.state.step, reason, best: loop.state.best };
+  } finally {
+    await session.folder.close();
+  }
+}
+
+async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Promise<EndReason> {
+  const { config, state } = loop;
+  const startedAt = performance.now();
+  let savedAt = loop.resumedAt ?? 0;
+  let stepSeconds = 0;
+  const endReason = (): EndReason | undefined => {
+    const { earlyStop, maxMinutes } = config;
+    if (state.step >= totalSteps) return "steps";
+    if (earlyStop > 0 && state.evaluationsSinceBest >= earlyStop) return "early_stop";
+    const seconds = (performance.now() - startedAt) / 1000;
+    return maxMinutes > 0 && seconds + stepSeconds > maxMinutes * 60 ? "time" : undefined;
+  };
+  try {
+    for (;;) {
+      let ended = endReason();
+      const evaluates = isEvaluationDue(loop, ended !== undefined);
+      if (evaluates) {
+        await evaluateInBetween(loop);
+        ended ??= endReason();
+      }
+      if (
+        state.step > 0 &&
+        (evaluates || (savedAt < state.step && (ended || state.step % config.checkpointEvery === 0)))
+      ) {
+        await saveCheckpoint(loop);
+        savedAt = state.step;
+      }
+      if (ended) return ended;
+      const stepStart = performance.now();
+      await takeStep(loop, totalSteps);
+      const seconds = (performance.now() - stepStart) / 1000;
+      stepSeconds = stepSeconds === 0 ? seconds : 0.7 * stepSeconds + 0.3 * seconds;
+    }
+  } catch (error) {
+    await loop.engine.zeroGrad().catch(() => undefined);
+    // Between two steps the weights are whole: what was learnt since the last checkpoint need not be lost.
+    if (!loop.weightsInMidStep && state.step > savedAt) await saveCheckpoint(loop).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** One step of either phase, recorded. */
+async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Promise<void> {
+  const { config, state, folder } = loop;
+  const step = state.step + 1;
+  const phase = step <= config.warmupSteps ? "warmup" : "rl";
+  const start = performance.now();
+  const outcome = phase === "warmup" ? await takeWarmupStep(loop, step) : await takePolicyStep(loop, step);
+  const total = (performance.now() - start) / 1000;
+  const record: StepRecord = { kind: "step", step, phase, values: outcome.values };
+  await folder.appendMetrics(record);
+  await folder.appendTiming({ step, endedAt: new Date().toISOString(), seconds: { ...outcome.seconds, total } });
+  state.step = step;
+  state.cursor = outcome.cursor;
+  state.skippedInRow = outcome.skipped ? state.skippedInRow + 1 : 0;
+  loop.weightsInMidStep = false;
+  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds: total * (totalSteps - step) });
+  if (state.skippedInRow > config.maxSkippedSteps) {
+    throw new EngineError(
+      "NOT_FINITE",
+      `Gradients were not finite in ${state.skippedInRow} steps in a row (up to step ${step}). Lower the learning rate; the last batch is in skipped-batch.json in the run folder.`,
+      { details: { step } },
+    );
+  }
+}
+
+/** One step of reinforcement learning. */
+async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
+  const { config, engine, folder, signal } = loop;
+
+  // Rollouts. Those that stop the run are recorded, too: they say why.
+  const { groups, spare, cursor, seconds } = await collectGroups(loop, step);
+  const batch_P = groups.map((group) => toBatchGroup(group, config));
+  setAdvantages(batch_P, config);
+  const records = [...batch_P, ...spare.map((group) => toBatchGroup(group, config))].flatMap(
+    ({ group, scored_G, advantages_G }) => {
+      const advantageOf = new Map(scored_G.map((rollout, g) => [rollout, advantages_G[g] as number]));
+      const all_G = group.rollouts.map((rollout) => advantageOf.get(rollout) ?? null);
+      return toRolloutRecords(group, { step, advantages_G: all_G, recordHits: config.recordHits });
+    },
+  );
+  await folder.writeRollouts(step, records);
+  checkFailureShare([...groups, ...spare], config.maxFailureShare);
+
+  // Data of the groups that carry a gradient, with the reference's log-probs where the loss needs them.
+  for (const group of batch_P) if (group.learns) group.data_G = toData(group);
+  if (config.klCoef > 0) {
+    const start = performance.now();
+    const data = batch_P.flatMap(({ data_G }) => data_G);
+    const options = { weights: "reference" as const, temperature: config.temperature, ...(signal ? { signal } : {}) };
+    const refLogprobs = await engine.logprobs(data, options);
+    data.forEach((datum, i) => (datum.refLogprobs = refLogprobs[i] as Float32Array));
+    seconds.reference = (performance.now() - start) / 1000;
+  }
+
+  // Updates.
+  const metrics = new UpdateMetrics();
+  const adam = adamParams(config, learningRateAt(step - config.warmupSteps, config));
+  const start = performance.now();
+  for (let epoch = 0; epoch < config.epochsPerBatch; epoch++) {
+    const shuffled_P =
+      config.minibatches > 1 ? shuffle(batch_P, randomStream(config.seed, "minibatches", step, epoch)) : batch_P;
+    const size = Math.ceil(shuffled_P.length / config.minibatches);
+    for (let first = 0; first < shuffled_P.length; first += size) {
+      const minibatch = shuffled_P.slice(first, first + size);
+      const data = minibatch.flatMap(({ data_G }) => data_G);
+      if (data.length === 0) continue;
+      const isFirst = epoch === 0 && metrics.isEmpty;
+      const result = await engine.forwardBackward(data, policyLoss(config, minibatch), signal ? { signal } : {});
+      metrics.addForwardBackward(data, result, isFirst);
+      if (config.distillCoef > 0) await distillBest(loop, minibatch);
+      await applyGradients(loop, { step, adam, result, data, metrics });
+      loop.onEvent({
+        kind: "progress",
+        activity: "learning",
+        step,
+        done: first + minibatch.length,
+        total: batch_P.length,
+      });
+    }
+  }
+  seconds.learn = (performance.now() - start) / 1000;
+
+  const values = { ...measureRollouts([...groups, ...spare]), ...metrics.summarise(), learningRate: adam.learningRate };
+  return { values, seconds, cursor, skipped: metrics.skipped > 0 };
+}
+
+/** A group on its way to the loss. */
+interface BatchGroup<E> {
+  group: Group<E>;
+  /** Rollouts that were not dropped. */
+  scored_G: Rollout[];
+  /** Of `scored_G`. */
+  advantages_G: number[];
+  /** Whether it has a gradient. */
+  learns: boolean;
+  data_G: Datum[];
+}
+
+function toBatchGroup<E>(group: Group<E>, config: TrainConfig): BatchGroup<E> {
+  const scored_G = group.rollouts.filter(({ reward }) => reward !== null);
+  const differs = hasVariance(scored_G.map(({ reward }) => reward as number));
+  const learns = differs || (config.klCoef > 0 && config.klOnEqualGroups);
+  return { group, scored_G, advantages_G: scored_G.map(() => 0), learns, data_G: [] };
+}
+
+function setAdvantages(batch_P: readonly BatchGroup<unknown>[], config: TrainConfig): void {
+  const norm = config.advantageNorm === "auto" ? (config.loss === "dr_grpo" ? "none" : "group") : config.advantageNorm;
+  const rewards_P_G = batch_P.map(({ scored_G }) => scored_G.map(({ reward }) => reward as number));
+  const advantages_P_G = computeAdvantages(rewards_P_G, { norm, baseline: config.advantageBaseline });
+  batch_P.forEach((group, p) => {
+    const advantages_G = advantages_P_G[p] as number[];
+    group.advantages_G = advantages_G.map((a) => (a < 0 ? a * config.negativeScale : a));
+  });
+}
+
+function toData({ group, scored_G, advantages_G }: BatchGroup<unknown>): Datum[] {
+  return scored_G.map(({ sample }, g) => ({
+    prompt: group.promptIds,
+    completion: sample.ids,
+    oldLogprobs: sample.logprobs,
+    advantage: advantages_G[g] as number,
+  }));
+}
+
+/** The loss of a minibatch, divided by all of its completions, those without a gradient included. */
+function policyLoss(config: TrainConfig, minibatch: readonly BatchGroup<unknown>[]): Loss {
+  const { loss: name, clipLow, clipHigh, klCoef, klEstimator, aggregation, temperature, maxTokens } = config;
+  const samples = minibatch.flatMap(({ scored_G }) => scored_G.map(({ sample }) => sample));
+  return {
+    name,
+    klCoef,
+    klEstimator,
+    temperature,
+    maxTokens,
+    ...(clipLow === undefined ? {} : { clipLow }),
+    ...(clipHigh === undefined ? {} : { clipHigh }),
+    ...(aggregation === undefined ? {} : { aggregation }),
+    batch: { tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0), completions: samples.length },
+  };
+}
+
+/** Adds cross-entropy on the best completion of each group whose rewards differ. */
+async function distillBest<E extends object>(loop: Loop<E>, minibatch: readonly BatchGroup<E>[]): Promise<void> {
+  const { engine, config, signal } = loop;
+  const data = minibatch
+    .filter(({ scored_G }) => hasVariance(scored_G.map(({ reward }) => reward as number)))
+    .map(({ group, scored_G }): Datum => {
+      const best = scored_G.reduce((a, b) => ((b.reward as number) > (a.reward as number) ? b : a));
+      return { prompt: group.promptIds, completion: best.sample.ids, weight: config.distillCoef };
+    });
+  if (data.length > 0) await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
+}
+
+function crossEntropy(data: readonly Datum[]): Loss {
+  const tokens = data.reduce((sum, { completion }) => sum + completion.length, 0);
+  return { name: "cross_entropy", batch: { tokens, completions: data.length } };
+}
+
+/** One optimizer step; nothing changes, and it is counted, when loss or gradients aren't finite. */
+async function applyGradients<E extends object>(
+  loop: Loop<E>,
+  update: {
+    step: number;
+    adam: AdamParams;
+    result: ForwardBackwardResult;
+    data: readonly Datum[];
+    metrics: UpdateMetrics;
+  },
+): Promise<void> {
+  const { engine, folder } = loop;
+  const isFinite = Number.isFinite(update.result.loss);
+  if (!isFinite) await engine.zeroGrad();
+  loop.weightsInMidStep = true;
+  const outcome = isFinite ? await engine.optimStep(update.adam) : { gradNorm: Number.NaN, applied: false };
+  update.metrics.addOptimStep(outcome);
+  if (outcome.applied) return;
+  const plain = update.data.map(({ oldLogprobs, refLogprobs, ...datum }) => ({
+    ...datum,
+    oldLogprobs: Array.from(oldLogprobs ?? []),
+    refLogprobs: Array.from(refLogprobs ?? []),
+  }));
+  await folder.writeJson("skipped-batch.json", { step: update.step, loss: update.result.loss, data: plain });
+}
+
+function adamParams({ beta1, beta2, weightDecay, maxGradNorm }: TrainConfig, learningRate: number): AdamParams {
+  return { learningRate, beta1, beta2, weightDecay, maxGradNorm };
+}
+
+/**
+ * The step's groups. With `resampleRounds`, prompts whose groups are all equal are replaced by new ones as often as it
+ * says (DAPO's dynamic sampling, Yu et al. 2025); groups that were replaced are `spare`.
+ */
+async function collectGroups<E extends object>(
+  loop: Loop<E>,
+  step: number,
+): Promise<{ groups: Group<E>[]; spare: Group<E>[]; cursor: number; seconds: Record<string, number> }> {
+  const { config, order, train } = loop;
+  const used = new Set<LoadedExample<E>>();
+  const learning: Group<E>[] = [];
+  const equal: Group<E>[] = [];
+  const seconds: Record<string, number> = { sample: 0, search: 0 };
+  let { cursor } = loop.state;
+  for (let round = 0; round <= config.resampleRounds; round++) {
+    const wanted = config.promptsPerStep - learning.length;
+    if (wanted === 0 || (round > 0 && used.size + wanted > train.length)) break;
+    const draw = order.draw(cursor, wanted, used);
+    cursor = draw.cursor;
+    draw.items.forEach((item) => used.add(item));
+    const collected = await collectRollouts(draw.items, {
+      engine: loop.engine,
+      recommender: loop.recommender,
+      task: loop.task,
+      sampling: samplingParams(loop, step, round),
+      maxFailureShare: config.maxFailureShare,
+    });
+    for (const group of collected.groups)
+      (toBatchGroup(group, { ...config, klCoef: 0 }).learns ? learning : equal).push(group);
+    seconds.sample = (seconds.sample as number) + collected.seconds.sample;
+    seconds.search = (seconds.search as number) + collected.seconds.search;
+  }
+  const missing = config.promptsPerStep - learning.length;
+  return { groups: [...learning, ...equal.slice(0, missing)], spare: equal.slice(missing), cursor, seconds };
+}
+
+function samplingParams<E extends object>(loop: Loop<E>, step: number, round: number): Parameters<Engine["sample"]>[1] {
+  const { config, signal, onEvent } = loop;
+  const total = config.promptsPerStep * config.groupSize;
+  return {
+    n: config.groupSize,
+    maxTokens: config.maxTokens,
+    temperature: config.temperature,
+    topP: config.topP,
+    seed: randomStream(config.seed, "sample", step, round).nextInt(2 ** 31),
+    onProgress: (done) => onEvent({ kind: "progress", activity: "sampling", step, done, total }),
+    ...(signal ? { signal } : {}),
+  };
+}
+
+/** One supervised step on the task's warm-up text. */
+async function takeWarmupStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
+  const { config, engine, signal, state } = loop;
+  const start = performance.now();
+  const size = config.warmupBatch;
+  const data = (loop.warmupOrder as PromptOrder<Datum>).draw((step - 1) * size, size).items;
+  const metrics = new UpdateMetrics();
+  const adam = adamParams(config, config.warmupLearningRate ?? config.learningRate);
+  const result = await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
+  metrics.addForwardBackward(data, result, false);
+  await applyGradients(loop, { step, adam, result, data, metrics });
+  return {
+    values: { ...metrics.summarise(), learningRate: adam.learningRate },
+    seconds: { learn: (performance.now() - start) / 1000 },
+    cursor: state.cursor,
+    skipped: metrics.skipped > 0,
+  };
+}
+
+async function orderWarmup<E extends object>(
+  task: Task<E>,
+  engine: Engine,
+  config: TrainConfig,
+): Promise<PromptOrder<Datum>> {
+  const examples = (await task.warmup?.examples()) ?? [];
+  if (examples.length < config.warmupBatch) {
+    throw new TaskError(
+      "TOO_LITTLE_WARMUP",
+      `Task "${task.name}" has ${examples.length} warm-up texts, a warm-up step takes ${config.warmupBatch}. Give the task more (\`warmup.examples\`), or lower warmupBatch or warmupSteps.`,
+    );
+  }
+  const end = engine.tokenizer.endIds.slice(0, 1);
+  const data = examples.map(({ messages, completion }): Datum => ({
+    prompt: engine.tokenizer.encodeChat(messages),
+    completion: [...engine.tokenizer.encode(completion), ...end],
+  }));
+  const longest = data.reduce((max, { prompt, completion }) => Math.max(max, prompt.length + completion.length), 0);
+  if (longest > engine.contextLength) {
+    throw new TaskError(
+      "PROMPT_TOO_LONG",
+      `Task "${task.name}": a warm-up text has ${longest} tokens, the model's context is ${engine.contextLength}.`,
+    );
+  }
+  return new PromptOrder(data, config.seed, "warmup");
+}
+
+function isEvaluationDue<E extends object>({ config, state, valid }: Loop<E>, isLast: boolean): boolean {
+  const { step, evaluatedAt } = state;
+  if (valid.length === 0 || config.evalEvery === 0 || evaluatedAt === step) return false;
+  if (isLast) return true;
+  if (step === 0) return config.evalAtStart;
+  return step >= config.warmupSteps && (step - config.warmupSteps) % config.evalEvery === 0;
+}
+
+/** Greedy answers to the validation examples, scored. */
+async function evaluateInBetween<E extends object>(loop: Loop<E>): Promise<void> {
+  const { engine, task, recommender, config, state, valid, signal, onEvent, folder } = loop;
+  const { step } = state;
+  const abort = signal ? { signal } : {};
+  const answers = await answerExamples(valid, {
+    engine,
+    task,
+    sampling: { n: 1, maxTokens: config.maxTokens, temperature: 0, seed: config.seed, ...abort },
+    onProgress: (done, total) => onEvent({ kind: "progress", activity: "evaluating", step, done, total }),
+  });
+  const evaluation = await scoreAnswers(answers, { recommender, task, ...abort });
+  checkEvaluationFailures(evaluation, config.maxFailureShare);
+  const { metric, means, counts } = evaluation;
+  await folder.writeEvaluation(`valid-${stepName(step)}`, { policy: stepName(step), split: "valid", ...evaluation });
+  const summary: EvaluationSummary = { kind: "evaluation", step, split: "valid", values: means, counts };
+  await folder.appendMetrics(summary);
+  const value = means[metric] as number;
+  const isBest = state.best === null || value > state.best.value;
+  if (isBest) state.best = { step, metric, value, checkpoint: step === 0 ? null : stepName(step) };
+  state.evaluationsSinceBest = isBest ? 0 : state.evaluationsSinceBest + 1;
+  state.evaluatedAt = step;
+  if (step === 0 && state.best) await folder.writeBest(state.best);
+  onEvent({ kind: "evaluation", summary, metric, best: state.best as BestRecord });
+}
+
+async function saveCheckpoint<E extends object>(loop: Loop<E>): Promise<void> {
+  const { folder, engine, state, config } = loop;
+  const snapshot: TrainState = structuredClone(state);
+  await folder.saveCheckpoint(state.step, snapshot, (dir) => engine.saveState(dir));
+  if (state.best) await folder.writeBest(state.best);
+  await folder.pruneCheckpoints({ keepLast: config.keepCheckpoints, keepSteps: state.best ? [state.best.step] : [] });
+  loop.onEvent({ kind: "checkpoint", step: state.step });
+}
