@@ -22,9 +22,15 @@ function words(text: string): string[] {
   return text.toLowerCase().match(/[a-z0-9]+/g) ?? [];
 }
 
+const items = new Map<string, ReportItem>();
+
 function readItem(name: string): ReportItem {
+  const known = items.get(name);
+  if (known) return known;
   const path = / d="([^"]+)"/.exec(readFileSync(join(folder, "svg", `${name}.svg`), "utf8"))?.[1];
-  return { id: name, title: name, ...(path === undefined ? {} : { picture: { path } }) };
+  const item = { id: name, title: name, ...(path === undefined ? {} : { picture: { path } }) };
+  items.set(name, item);
+  return item;
 }
 
 /** Names by BM25-like weight: rare words count more, long names less. */

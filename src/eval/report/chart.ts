@@ -29,8 +29,8 @@ const plotHeight = height - margin.top - margin.bottom;
 
 /** Round numbers that cover `low` to `high` with about `count` steps of 1, 2 or 5 times a power of ten. */
 export function chooseTicks(low: number, high: number, count = 5): number[] {
-  const span = high - low || Math.abs(high) || 1;
-  const raw = span / count;
+  if (high <= low) return chooseTicks(low, low + 1, count);
+  const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * ([1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) ?? 10);
   const first = Math.floor(low / step + 1e-9);

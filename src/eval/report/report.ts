@@ -2,10 +2,10 @@
  * The report: one HTML file that holds everything it shows, asks the network for nothing and may run no script but its
  * own. Made to be mailed to a colleague, opened from disk and printed.
  */
-import { createHash, randomUUID } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
-import { DataError, RecR1Error } from "../../core/errors.ts";
+import { createHash } from "node:crypto";
+import { resolve } from "node:path";
+import { writeFileAtomic } from "../../core/atomic-write.ts";
+import { DataError } from "../../core/errors.ts";
 import { drawExamples, groupExamples } from "./examples.ts";
 import { escapeText, html, Html, PictureSheet } from "./html.ts";
 import type { ReportData } from "./report-data.ts";
@@ -110,31 +110,10 @@ function formatDate(when: Date): string {
  * report stays until the new one is complete.
  *
  * @returns the file's absolute path.
- * @throws DataError as {@link renderReport}; RecR1Error `REPORT_WRITE` when the file can't be written.
+ * @throws DataError as {@link renderReport}; RecR1Error with the path when the file can't be written.
  */
 export async function writeReport(path: string, data: ReportData): Promise<string> {
-  const text = renderReport(data);
   const target = resolve(path);
-  const partial = `${target}.${randomUUID()}.partial`;
-  try {
-    await mkdir(dirname(target), { recursive: true });
-    const file = await open(partial, "wx");
-    try {
-      await file.writeFile(text, "utf8");
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(partial, target);
-  } catch (cause) {
-    await rm(partial, { force: true }).catch(() => undefined);
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new RecR1Error(
-      "REPORT_WRITE",
-      `The report (${Math.ceil(text.length / 1024)} KiB) could not be written to ${target}: ${reason}. ` +
-        "Nothing that was there has changed; free some space or choose another path.",
-      { cause, details: { path: target } },
-    );
-  }
+  await writeFileAtomic(target, renderReport(data));
   return target;
 }

@@ -118,6 +118,7 @@ details > .cases { margin-top: 0.25rem; }
 .want:empty + .ask { grid-column: 1 / 3; }
 .want svg { display: block; width: 2.5rem; height: 2.5rem; fill: currentColor; }
 .ask h4 { font-size: 1.0625rem; font-weight: 600; line-height: 1.3; }
+.ask h4, .wrote { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
 .ask p { font-size: 0.875rem; color: var(--soft); line-height: 1.35; }
 .change { font-size: 0.875rem; color: var(--soft); text-align: right; white-space: nowrap; }
 .change b { display: inline-block; min-width: 3.25rem; padding: 0.0625rem 0.4375rem; margin-left: 0.375rem; border-radius: 99px; text-align: center; background: var(--panel); }
@@ -127,7 +128,8 @@ details > .cases { margin-top: 0.25rem; }
 .answer { display: grid; grid-template-columns: 8.5rem minmax(0, 1fr) auto 4.75rem; gap: 0 1rem; align-items: center; font-size: 0.875rem; color: var(--soft); }
 .answer.focus, .answer.focus .wrote { color: var(--ink); }
 .answer.focus .who { font-weight: 600; }
-.wrote { line-height: 1.35; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
+.wrote { line-height: 1.35; }
+.answer:has(.titled) { align-items: start; }
 .hits.pictured { display: block; width: 20rem; fill: currentColor; }
 .hits .found { color: var(--up); }
 .hits .found rect { fill: var(--up-wash); stroke: var(--up); stroke-width: 1.5; }
@@ -150,7 +152,7 @@ code { font: 0.875rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans
 .columns th, .columns td { padding-top: 0.3125rem; padding-bottom: 0.3125rem; }
 .columns .total th, .columns .total td { color: var(--ink); font-weight: 600; border-bottom: 0; }
 
-@media (max-width: 52rem) {
+@media screen and (max-width: 52rem) {
   .answer { grid-template-columns: minmax(0, 1fr) auto; gap: 0.125rem 0.75rem; padding: 0.25rem 0; }
   .answer .who { font-size: 0.75rem; }
   .answer .wrote { grid-column: 1 / -1; }
@@ -161,7 +163,7 @@ code { font: 0.875rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans
   .answer .score { grid-row: 1; grid-column: 2; display: flex; gap: 0.5rem; align-items: baseline; }
   .case { contain-intrinsic-size: auto 19rem; }
 }
-@media (max-width: 34rem) {
+@media screen and (max-width: 34rem) {
   .figures { grid-template-columns: 1fr; gap: 1.25rem; }
   .pairs, .pairs tbody { display: block; }
   .pairs thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -177,8 +179,11 @@ code { font: 0.875rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans
   .controls label, .controls input, .controls select { width: 100%; }
 }
 @media print {
-  @page { margin: 16mm; }
-  body { padding: 0; max-width: none; font-size: 10pt; }
+  @page { margin: 15mm; }
+  :root { font-size: 9pt; }
+  body { padding: 0; max-width: none; }
+  .charts { grid-template-columns: 1fr 1fr; }
+  .figures { grid-template-columns: repeat(3, 1fr); }
   nav, .controls, .skip, .readout, details:not([open]) { display: none !important; }
   section, .case, .chart, tr, .learned li { break-inside: avoid; }
   main > section, .group { break-inside: auto; }
