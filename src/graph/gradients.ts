@@ -39,9 +39,10 @@ function isTrue(operation: Operation, attribute: string): boolean {
   return operation.attributes[attribute] === 1;
 }
 
-function alphaOf(operation: Operation): number {
-  const alpha = operation.attributes["alpha"];
-  return typeof alpha === "object" && "float" in alpha ? alpha.float : 1;
+/** A float attribute, 1 where it is left out (as of alpha and beta). */
+function factorOf(operation: Operation, attribute: string): number {
+  const factor = operation.attributes[attribute];
+  return typeof factor === "object" && "float" in factor ? factor.float : 1;
 }
 
 /** Gradients of alpha·a'·b' for the four combinations of transposes, by `multiply`. */
@@ -54,7 +55,7 @@ function matMulGradients(
   const [a, b] = operation.inputs as [Value, Value];
   const transA = isTrue(operation, "transA");
   const transB = isTrue(operation, "transB");
-  const alpha = alphaOf(operation);
+  const alpha = factorOf(operation, "alpha");
   const da = (): Value =>
     transA ? multiply(b, dy, { transA: transB, transB: true, alpha }) : multiply(dy, b, { transB: !transB, alpha });
   const db = (): Value =>
@@ -99,7 +100,9 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
     if (!dy) return [];
     const [da, db] = matMulGradients(operation, dy, needed, (a, b, options) => Gemm(a, b, undefined, options));
     const bias = operation.inputs[2];
-    return [da, db, needed[2] && bias ? reduceTo(dy, bias) : undefined];
+    if (!needed[2] || !bias) return [da, db];
+    const beta = factorOf(operation, "beta");
+    return [da, db, reduceTo(beta === 1 ? dy : Mul(dy, dy.graph.constant(beta)), bias)];
   },
   Softmax: unaryRule((_x, dy, y) => Mul(y, Sub(dy, ReduceSum(Mul(dy, y), [-1])))),
   LogSoftmax: unaryRule((_x, dy, y) => Sub(dy, Mul(Exp(y), ReduceSum(dy, [-1])))),
