@@ -71,7 +71,7 @@ export class Graph {
   /** Makes `value`, the result of a node, an output of the graph under `name`, which must be new. */
   output(name: string, value: Value): void {
     this.claimName(name);
-    if (!value.name.startsWith("v") || this.renamed.has(value.name)) {
+    if (!/^v\d+$/.test(value.name) || this.renamed.has(value.name)) {
       throw new EngineError("GRAPH_OUTPUT", `Output "${name}" must be the result of a node and be named once.`);
     }
     this.renamed.set(value.name, name);

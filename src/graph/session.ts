@@ -43,6 +43,8 @@ export class Session {
   private readonly name: string;
   private readonly runtime: OnnxRuntime;
   private readonly session: InferenceSession;
+  private readonly running = new Set<Promise<unknown>>();
+  private closing: Promise<void> | undefined;
 
   private constructor(name: string, runtime: OnnxRuntime, session: InferenceSession) {
     this.name = name;
@@ -79,6 +81,7 @@ export class Session {
     results: Readonly<Record<string, AnyTensor>>,
     wanted: readonly string[] = [],
   ): Promise<Record<string, TensorData>> {
+    if (this.closing) throw new EngineError("ENGINE_CLOSED", `The graph "${this.name}" was closed.`);
     const inputs: Record<string, OrtTensor> = {};
     for (const name of this.session.inputNames) {
       const feed = feeds[name];
@@ -88,8 +91,10 @@ export class Session {
     const fetches: Record<string, OrtTensor | null> = {};
     for (const [name, tensor] of Object.entries(results)) fetches[name] = this.toOrt(tensor);
     for (const name of wanted) fetches[name] = null;
+    const run = this.session.run(inputs, fetches);
+    this.running.add(run);
     try {
-      const outputs = await this.session.run(inputs, fetches);
+      const outputs = await run;
       return Object.fromEntries(
         wanted.map((name) => {
           const output = outputs[name] as OrtTensor;
@@ -98,6 +103,8 @@ export class Session {
       );
     } catch (cause) {
       throw new EngineError("ENGINE_RUN", `The graph "${this.name}" failed: ${messageOf(cause)}`, { cause });
+    } finally {
+      this.running.delete(run);
     }
   }
 
@@ -106,9 +113,10 @@ export class Session {
     this.session.endProfiling();
   }
 
-  /** Frees the native session. */
-  async close(): Promise<void> {
-    await this.session.release();
+  /** Frees the native session, once the runs in progress have ended. */
+  close(): Promise<void> {
+    this.closing ??= Promise.allSettled(this.running).then(() => this.session.release());
+    return this.closing;
   }
 
   private toOrt(tensor: AnyTensor): OrtTensor {
