@@ -53,15 +53,15 @@ export async function request(
   }
   if (!accepted.includes(response.status)) {
     controller.abort();
-    throw refusal(url, response.status);
+    throw refusal(url, response.status, options.headers?.Authorization !== undefined);
   }
   return { response, body: readBody(url, response, controller, options) };
 }
 
-function refusal(url: string, status: number): PullFailure {
+function refusal(url: string, status: number, withToken: boolean): PullFailure {
   const hint =
     status === 401 || status === 403
-      ? process.env.HF_TOKEN
+      ? withToken
         ? ": HF_TOKEN isn't accepted, or its account hasn't agreed to the model's terms"
         : ": set HF_TOKEN to an access token whose account may read the model"
       : status === 404

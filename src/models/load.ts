@@ -11,9 +11,9 @@ import type { LoadedModel, ModelConfig } from "./model.ts";
 import { corruptFile, unreadableFile } from "./model-file-errors.ts";
 import { resolveModel, type PullOptions } from "./pull.ts";
 import { listWeightFiles, openModelFile, readSafetensorsHeader } from "./safetensors.ts";
-import type { ModelFile, StoredTensor } from "./stored-tensor.ts";
+import { countElements, type ModelFile, type StoredTensor } from "./stored-tensor.ts";
 import { createTokenizer, type TemplateTokenizer, type TokenizerParts } from "./tokenizer.ts";
-import { readWeights } from "./weights.ts";
+import { readTensor, readWeights } from "./weights.ts";
 
 export interface LoadOptions {
   signal?: AbortSignal;
@@ -112,18 +112,11 @@ const pickReading = (options: LoadOptions): Pick<LoadOptions, "signal" | "onProg
   ...(options.onProgress ? { onProgress: options.onProgress } : {}),
 });
 
-/** llama.cpp's divisors of rotary frequencies; always float32. */
+/** llama.cpp's divisors of rotary frequencies. */
 async function readRopeFactors(stored: StoredTensor | undefined): Promise<Float32Array | null> {
-  if (!stored || stored.encoding.name !== "F32") return null;
-  const factors = new Float32Array(stored.byteLength / 4);
-  const { bytesRead } = await stored.file.handle.read(
-    new Uint8Array(factors.buffer),
-    0,
-    stored.byteLength,
-    stored.offset,
-  );
-  if (bytesRead !== stored.byteLength)
-    throw corruptFile(stored.file.path, stored.offset, "the file ends in rope_freqs");
+  if (!stored) return null;
+  const factors = new Float32Array(countElements(stored.shape));
+  await readTensor(stored, factors);
   return factors;
 }
 

@@ -168,10 +168,10 @@ export async function resolveModel(nameOrPath: string, options: PullOptions = {}
   return { name: pulled.name, path: pulled.path };
 }
 
-/** Whether a failed look at a path says that something is there all the same. */
+/** Whether a failed look at a path says that something is there all the same, such as a folder without permission. */
 const isPresent = (error: unknown): boolean => {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code !== "ENOENT" && code !== "ENOTDIR" && code !== "ENAMETOOLONG";
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  return !["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"].includes(code);
 };
 
 const looksLikePath = (text: string): boolean => /^[./~\\]|\.gguf$|[\\/].*[\\/]/i.test(text);

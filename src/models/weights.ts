@@ -137,12 +137,18 @@ function allocate(byteLength: number, name: string): ArrayBuffer {
   }
 }
 
-/** Fills `out` from the file; `onBytes` gets each stretch of encoded bytes. */
-async function readTensor(
+/**
+ * Reads a stored tensor as float32.
+ * @param out where to, one number for each of the tensor's
+ * @param chunk memory to read encoded bytes into; its size is how many are read at a time
+ * @param onBytes gets each stretch of encoded bytes
+ * @throws ModelError where the file ends early or can't be read, or numbers are NaN or infinite
+ */
+export async function readTensor(
   source: StoredTensor,
   out: Float32Array,
-  chunk: Buffer,
-  onBytes: (bytes: Uint8Array) => void,
+  chunk: Buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, source.byteLength)),
+  onBytes?: (bytes: Uint8Array) => void,
 ): Promise<void> {
   const { blockSize, blockBytes, decode } = source.encoding;
   const asBytes = new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
@@ -153,7 +159,7 @@ async function readTensor(
     const numbers = out.subarray(first, first + (length / blockBytes) * blockSize);
     const bytes = decode ? chunk.subarray(0, length) : asBytes.subarray(done, done + length);
     await readFully(source, done, bytes);
-    onBytes(bytes);
+    onBytes?.(bytes);
     decode?.(bytes, numbers);
     checkFinite(source, numbers, first);
   }

@@ -1,10 +1,16 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { encodings, type Encoding } from "../../src/models/encodings.ts";
 import { float16ToFloat32 } from "../../src/models/float16.ts";
+import { readGgufHeader } from "../../src/models/gguf.ts";
+import { openModelFile } from "../../src/models/safetensors.ts";
+import { readTensor } from "../../src/models/weights.ts";
+import { gguf, writeBytes } from "./model-files.ts";
 
 interface Case {
   type: keyof typeof encodings;
+  /** Its number in GGUF files. */
+  ggmlType: number;
   blocks: string;
   float32: string;
 }
@@ -19,6 +25,20 @@ describe("every encoding gives the bits that the gguf package gives", () => {
     const encoding: Encoding = encodings[type];
     const out = new Float32Array((bytes.length / encoding.blockBytes) * encoding.blockSize);
     encoding.decode!(bytes, out);
+    expect(Buffer.from(out.buffer).equals(expected)).toBe(true);
+  });
+
+  test.each(reference.cases)("$type in a GGUF file", async ({ type, ggmlType, blocks, float32 }) => {
+    const bytes = Buffer.from(blocks, "base64");
+    const expected = Buffer.from(float32, "base64");
+    const tensor = { type: ggmlType, shape: [1, expected.length / 4], bytes };
+    const file = await openModelFile(await writeBytes("blocks.gguf", gguf({}, { before: tensor, x: tensor })));
+    onTestFinished(() => file.handle.close());
+    const stored = readGgufHeader(file).tensors.get("x")!;
+    expect(stored).toMatchObject({ shape: tensor.shape, encoding: { name: type }, byteLength: bytes.length });
+    const out = new Float32Array(expected.length / 4);
+    // Reading block by block must give the same as reading all at once.
+    await readTensor(stored, out, Buffer.alloc(stored.encoding.blockBytes));
     expect(Buffer.from(out.buffer).equals(expected)).toBe(true);
   });
 

@@ -82,6 +82,17 @@ describe.each(families)("$name $options", ({ name, options, config }) => {
   });
 });
 
+test("llama.cpp's frequency divisors are read, whatever their type", async () => {
+  const weights = ggufWeights("llama", tinyWeights());
+  const load = async (divisors: RawTensor): Promise<LoadedModel> =>
+    loadModel(await writeBytes("rope.gguf", gguf(tinyMetadata(), { ...weights, "rope_freqs.weight": divisors })));
+  expect((await load(float32([4], Float32Array.of(1, 1, 1, 1)))).config.ropeScaling).toBeNull();
+  const half = { type: "F16", shape: [4], bytes: Buffer.from([0, 0x3c, 0, 0x3c, 0, 0x3c, 0, 0x48]) };
+  await expect(load(half)).rejects.toThrow(/rope_freqs.weight/);
+  half.bytes[7] = 0x3c;
+  expect((await load(half)).config.ropeScaling).toBeNull();
+});
+
 test("F16 and BF16 weights become float32", async () => {
   const weights = tinyWeights();
   // 1.5 is 0x3e00 as F16 and 0x3fc0 as BF16.

@@ -12,7 +12,8 @@ export async function makeFolder(): Promise<string> {
 }
 
 export interface RawTensor {
-  type: string;
+  /** By name; in GGUF files also by number. */
+  type: string | number;
   /** Row-major, slowest first. */
   shape: number[];
   bytes: Buffer;
@@ -42,7 +43,7 @@ export function safetensorsFrom(header: unknown, data: Buffer): Buffer {
   return Buffer.concat([length, json, data]);
 }
 
-const ggmlTypes: Readonly<Record<string, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8, IQ4_XS: 23, BF16: 30 };
+const ggmlTypes: Readonly<Record<string, number>> = { F32: 0, F16: 1, IQ4_XS: 23, BF16: 30 };
 
 export type MetadataValue = string | number | boolean | bigint | readonly string[] | Int32Array;
 
@@ -87,7 +88,7 @@ export function gguf(
   const data: Buffer[] = [];
   for (const [name, { type, shape, bytes }] of Object.entries(tensors)) {
     head.push(ggufString(name), u32(shape.length), ...[...shape].reverse().map(u64));
-    head.push(u32(ggmlTypes[type] ?? 99), u64(offset));
+    head.push(u32(typeof type === "number" ? type : ggmlTypes[type]!), u64(offset));
     data.push(bytes, Buffer.alloc(align(bytes.length) - bytes.length));
     offset += align(bytes.length);
   }

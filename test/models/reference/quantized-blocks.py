@@ -39,6 +39,7 @@ for name in NAMES:
     assert np.isfinite(out).all() and out.size * block_bytes == blocks.size * block_size
     cases.append({
         "type": name,
+        "ggmlType": int(kind),
         "blocks": base64.b64encode(blocks.tobytes()).decode(),
         "float32": base64.b64encode(out.tobytes()).decode(),
     })
