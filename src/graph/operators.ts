@@ -199,7 +199,7 @@ export function SimplifiedLayerNormalization(x: Value, weight: Value, epsilon: n
 
 /**
  * Rotary position embedding (Su et al. 2021), halves rotated as in Llama.
- * `x [1, N, heads × headDim]`, `positions [1, N]` int64, `cos` and `sin` `[positions, headDim / 2]`.
+ * `x [B, N, heads × headDim]`, `positions [B, N]` int64, `cos` and `sin` `[T, headDim / 2]` with T at least N.
  */
 export function RotaryEmbedding(x: Value, positions: Value, cos: Value, sin: Value, heads: number): Value {
   return single(

@@ -133,7 +133,7 @@ export function packGroups(groups: readonly Group[], queriesPerKey: number, chun
     scored,
     feeds: {
       ids: int64(ids),
-      positions: int64(positions, [1, positions.length]),
+      positions: int64(positions, [positions.length, 1]),
       promptRows: int64(promptRows, [groups.length, promptSlots]),
       completionRows: int64(completionRows, [groups.length, perGroup, completionSlots]),
       rowSlots: int64(rowSlots),
@@ -170,7 +170,7 @@ export function packPrompts(
   const lengths = prompts.map((prompt) => prompt.length);
   return {
     ids: int64(ids),
-    positions: int64(positions, [1, positions.length]),
+    positions: int64(positions, [positions.length, 1]),
     promptRows: int64(promptRows, [prompts.length, slots]),
     rowSlots: int64(rowSlots),
     promptMask: promptMask(lengths, slots, queriesPerKey),

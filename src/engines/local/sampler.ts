@@ -286,7 +286,7 @@ class WaveCache {
     const inputs: Record<string, AnyTensor> = {
       ...feeds,
       ids: int64(tokens.map(({ id }) => id)),
-      positions: int64(positions, [1, tokens.length]),
+      positions: int64(positions, [tokens.length, 1]),
       promptPlaces: int64(promptPlaces, [prompts, most]),
       rowPlaces: int64(rowPlaces),
       promptKeyMask: this.promptKeyMask,

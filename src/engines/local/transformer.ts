@@ -30,7 +30,7 @@ import {
 export interface TransformerInputs {
   /** `[N]` int64 */
   ids: Value;
-  /** `[1, N]` int64 */
+  /** `[N, 1]` int64 */
   positions: Value;
   /** `[positions, headDim / 2]` cosines and sines of the rotary angles. */
   cos: Value;
@@ -43,7 +43,7 @@ export type Attend = (projected: Projected, layer: number) => Value;
 export function transformerInputs(graph: Graph, config: ModelConfig): TransformerInputs {
   return {
     ids: graph.input("ids", "int64", ["N"]),
-    positions: graph.input("positions", "int64", [1, "N"]),
+    positions: graph.input("positions", "int64", ["N", 1]),
     cos: graph.input("rope.cos", "float32", ["positions", config.headDim / 2]),
     sin: graph.input("rope.sin", "float32", ["positions", config.headDim / 2]),
   };
@@ -131,7 +131,8 @@ function rotate(
       const perHead = Reshape(x, [0, heads, headDim], ["N", heads, headDim]);
       rows = ReshapeLike(SimplifiedLayerNormalization(perHead, weight, config.rmsNormEps)[0], x);
     }
-    const batched = Reshape(rows, [1, -1, heads * headDim], [1, "N", heads * headDim]);
+    // Rows go in as sequences of one token: the operator refuses sequences longer than its tables, and a batch may be.
+    const batched = Reshape(rows, [-1, 1, heads * headDim], ["N", 1, heads * headDim]);
     const turned = RotaryEmbedding(batched, positions, cos, sin, heads);
     return Reshape(turned, [-1, heads * headDim], ["N", heads * headDim]);
   };

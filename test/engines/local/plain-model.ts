@@ -54,7 +54,7 @@ export function plainLogits(config: ModelConfig, weights: PlainWeights, ids: Tok
   const get = (name: string): Float64Array => weights.get(name)!;
   const frequencies = rotaryFrequencies(config);
   const embedding = get("model.embed_tokens.weight");
-  let states = ids.map((id) => embedding.slice(id * hiddenSize, (id + 1) * hiddenSize));
+  let states: Float64Array[] = ids.map((id) => embedding.slice(id * hiddenSize, (id + 1) * hiddenSize));
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}`;
     const projected = states.map((x, position) => {
