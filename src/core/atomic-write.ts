@@ -12,6 +12,7 @@ const reasons: Record<string, { code: string; what: string; advice: string }> = 
   EROFS: { code: "READ_ONLY", what: "the file system is read-only", advice: "Choose a folder that can be written." },
   ENOENT: { code: "NOT_FOUND", what: "no such file or folder", advice: "Check the path." },
   ENOTDIR: { code: "NOT_A_FOLDER", what: "a part of the path is a file", advice: "Check the path." },
+  EEXIST: { code: "NOT_A_FOLDER", what: "a file of that name is in the way", advice: "Check the path." },
   EISDIR: { code: "IS_A_FOLDER", what: "the path is a folder", advice: "Give the path of a file." },
   EMFILE: { code: "TOO_MANY_FILES", what: "too many open files", advice: "Raise the limit (ulimit -n)." },
   ENFILE: { code: "TOO_MANY_FILES", what: "too many open files", advice: "Raise the system's limit." },

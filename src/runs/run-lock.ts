@@ -1,7 +1,7 @@
 /** One writer for a run folder: a lock file that names its process, taken over when that process is gone. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { link, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { describeFileError, temporaryName } from "../core/atomic-write.ts";
 import { CheckpointError } from "../core/errors.ts";
@@ -45,14 +45,22 @@ export async function acquireRunLock(path: string): Promise<RunLock> {
   };
 }
 
+/** Creates a file with its content in one go, so that nobody sees it empty; false where it exists. */
 async function createExclusively(path: string, content: string): Promise<boolean> {
+  const temporary = temporaryName(path);
   try {
-    const handle = await open(path, "wx");
-    await handle.writeFile(content).finally(() => handle.close());
+    await writeFile(temporary, content);
+    await link(temporary, path).catch(async (error: NodeJS.ErrnoException) => {
+      if (!["EPERM", "ENOSYS", "ENOTSUP"].includes(error.code ?? "")) throw error;
+      // A file system without hard links: exclusive creation is the next best thing.
+      await writeFile(path, content, { flag: "wx" });
+    });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw describeFileError(error, "create the lock", path);
+  } finally {
+    await rm(temporary, { force: true });
   }
 }
 

@@ -1,0 +1,85 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { isTemporaryName, temporaryName, writeFileAtomic } from "../../src/core/atomic-write.ts";
+import { sha256OfFile, sha256OfJson } from "../../src/core/checksum.ts";
+import { appendJsonLines, readJsonLog } from "../../src/core/json-lines.ts";
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "rec-r1-files-"));
+});
+afterEach(async () => {
+  await rm(root, { recursive: true, force: true });
+});
+
+const readAll = async (path: string): Promise<unknown[]> => {
+  const records: unknown[] = [];
+  for await (const record of readJsonLog(path)) records.push(record);
+  return records;
+};
+
+describe("writeFileAtomic", () => {
+  it("replaces a file and leaves nothing beside it", async () => {
+    const path = join(root, "a/b/file.json");
+    await writeFileAtomic(path, "one");
+    await writeFileAtomic(path, "two");
+    expect(await readFile(path, "utf8")).toBe("two");
+    expect(await readdir(join(root, "a/b"))).toEqual(["file.json"]);
+  });
+
+  it("leaves the old file and no leftovers when it fails", async () => {
+    const path = join(root, "taken");
+    await mkdir(join(path, "inside"), { recursive: true });
+    await expect(writeFileAtomic(path, "x")).rejects.toThrow(path);
+    expect(await readdir(root)).toEqual(["taken"]);
+  });
+
+  it("names the path and what to do", async () => {
+    await writeFile(join(root, "file"), "");
+    await expect(writeFileAtomic(join(root, "file/below"), "x")).rejects.toMatchObject({ code: "NOT_A_FOLDER" });
+  });
+
+  it.skipIf(process.getuid?.() === 0)(
+    "says when permission is missing (not as root, who may do anything)",
+    async () => {
+      await chmod(root, 0o500);
+      await expect(writeFileAtomic(join(root, "x"), "x")).rejects.toMatchObject({ code: "NO_PERMISSION" });
+    },
+  );
+
+  it("recognises its own leftovers", () => {
+    expect(isTemporaryName(temporaryName("/x/step-000010"))).toBe(true);
+    expect(isTemporaryName("/x/step-000010")).toBe(false);
+  });
+});
+
+describe("JSON log", () => {
+  it("reads what was appended and leaves out a torn last line", async () => {
+    const path = join(root, "log.jsonl");
+    await appendJsonLines(path, [{ a: 1 }, { a: Number.NaN }]);
+    await appendJsonLines(path, [{ a: "ü\n" }]);
+    await writeFile(path, `${await readFile(path, "utf8")}{"a": 3`);
+    expect(await readAll(path)).toEqual([{ a: 1 }, { a: null }, { a: "ü\n" }]);
+  });
+
+  it("names the line of a fault in the middle", async () => {
+    const path = join(root, "log.jsonl");
+    await writeFile(path, '{"a":1}\n{"a":\n{"a":2}\n');
+    await expect(readAll(path)).rejects.toThrow(/log.jsonl, line 2: not JSON/);
+  });
+
+  it("says that a file is missing", async () => {
+    await expect(readAll(join(root, "none"))).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+});
+
+describe("checksums", () => {
+  it("are those of the bytes", async () => {
+    await writeFile(join(root, "abc"), "abc");
+    const expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    expect(await sha256OfFile(join(root, "abc"))).toBe(expected);
+    expect(sha256OfJson(["a", "b"])).not.toBe(sha256OfJson(["ab"]));
+  });
+});
