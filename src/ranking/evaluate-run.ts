@@ -3,8 +3,7 @@
  * count. One-query metrics are in `metrics.ts`.
  */
 import { ConfigError } from "../core/errors.ts";
-import type { Qrels, Run, ScoredId } from "./judgments.ts";
-import type { Relevance } from "./judgments.ts";
+import type { Qrels, Run, ScoredId, Relevance } from "./judgments.ts";
 import { map, mrr, ndcg, precision, recall, success, type RankedId } from "./metrics.ts";
 
 export interface EvaluateRunOptions {
