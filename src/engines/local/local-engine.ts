@@ -2,7 +2,7 @@
  * The local engine: a model trained and sampled in this process, on the CPU, by onnxruntime. Here the parts are wired:
  * weights, graphs, packing, sampling, optimizer, state.
  */
-import { CheckpointError, EngineError, throwIfAborted } from "../../core/errors.ts";
+import { EngineError, throwIfAborted } from "../../core/errors.ts";
 import { type AnyTensor, Session, type TensorData } from "../../graph/session.ts";
 import { loadModel } from "../../models/load.ts";
 import type { ChatTokenizer, LoadedModel } from "../../models/model.ts";
@@ -23,7 +23,7 @@ import { countBatch, groupData, lossFeeds } from "./batches.ts";
 import { buildDecodeGraph, buildPrefillGraph, buildScoreGraph, buildTrainGraph, type BuiltGraph } from "./graphs.ts";
 import { resolveLoss } from "./losses.ts";
 import { lossMetrics, type TokenRecord } from "./metrics.ts";
-import { type Group, packGroups, planBatches } from "./packing.ts";
+import { checkTokens, type Group, packGroups, planBatches } from "./packing.ts";
 import { PolicyWeights } from "./policy-weights.ts";
 import { sampleCompletions } from "./sampler.ts";
 import { readState, writeState } from "./state.ts";
@@ -121,7 +121,7 @@ export class LocalEngine implements Engine {
       buildTrainGraph(config, scoreChunks, training, shape),
     );
     const groups = groupData(data);
-    this.checkLengths(groups);
+    this.checkGroups(groups);
     const batch = loss.batch ?? countBatch(data);
     const feeds = {
       ...(await this.feeds("policy")),
@@ -198,7 +198,7 @@ export class LocalEngine implements Engine {
     const { config } = this.model;
     const session = await this.session("score", () => buildScoreGraph(config, scoreChunks));
     const groups = groupData(data);
-    this.checkLengths(groups);
+    this.checkGroups(groups);
     const feeds = { ...(await this.feeds(options.weights ?? "policy")), ...temperatureFeed(options.temperature) };
     const found = new Map<object, Float32Array>();
     for (const planned of planBatches(groups, 2 * this.maxRows)) {
@@ -251,17 +251,11 @@ export class LocalEngine implements Engine {
   async loadState(dir: string): Promise<void> {
     this.checkOpen();
     const { trained, shapes } = this.weights;
-    const state = await readState(dir, shapes);
+    const state = await readState(dir, shapes, this.description);
     for (const [name, data] of state.trained) (trained.get(name) as Float32Array).set(data);
     this.adam = state.adam;
     this.gradients = new Map();
     this.weights.touch();
-    if (state.fingerprint !== this.description["fingerprint"]) {
-      throw new CheckpointError(
-        "CHECKPOINT_MODEL",
-        `The checkpoint ${dir} belongs to another model than ${this.model.name}. Load the model it was trained from.`,
-      );
-    }
   }
 
   async close(): Promise<void> {
@@ -307,8 +301,10 @@ export class LocalEngine implements Engine {
     return target;
   }
 
-  private checkLengths(groups: readonly Group[]): void {
+  private checkGroups(groups: readonly Group[]): void {
+    const { vocabSize } = this.model.config;
     for (const { prompt, completions } of groups) {
+      for (const ids of [prompt, ...completions]) checkTokens(ids, vocabSize);
       const longest = Math.max(...completions.map((completion) => completion.length));
       if (prompt.length + longest > this.contextLength) {
         throw new EngineError(

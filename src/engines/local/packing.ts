@@ -2,6 +2,7 @@
  * Packs groups (one prompt, n completions) into rows without padding: every prompt once, then its completions. Plain
  * data in, index arrays for the graphs out; nothing here runs a graph.
  */
+import { EngineError } from "../../core/errors.ts";
 import type { AnyTensor, TensorData } from "../../graph/session.ts";
 import type { TokenIds } from "../engine.ts";
 
@@ -21,6 +22,17 @@ export const int64 = (
   shape,
   data: BigInt64Array.from(data, BigInt),
 });
+
+/** @throws EngineError where an id is not one of the model's tokens */
+export function checkTokens(ids: TokenIds, vocabSize: number): void {
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (wrong < 0) return;
+  throw new EngineError(
+    "ENGINE_TOKEN",
+    `Token ${wrong + 1} has the id ${ids[wrong]}; the model knows the ids 0 to ${vocabSize - 1}. ` +
+      "Was the text tokenized for another model?",
+  );
+}
 
 /**
  * Rows that a group takes in a packed batch. A completion's last token needs no row: nothing is predicted from it.

@@ -20,6 +20,7 @@ export class PolicyWeights {
   private readonly modules: string[] = [];
   private merge: Session | undefined;
   private stale = false;
+  private merging: Promise<void> | undefined;
 
   /** @param seed of the adapter's first weights */
   constructor(model: LoadedModel, training: Training, seed: number) {
@@ -58,7 +59,11 @@ export class PolicyWeights {
   /** Feeds of all weights under their names, the adapter merged in unless the reference is asked for. */
   async feeds(which: Weights, threads: number | undefined): Promise<Readonly<Record<string, AnyTensor>>> {
     if (which === "reference" || this.training.kind === "full") return this.base;
-    if (this.stale) await this.mergeAdapter(threads);
+    while (this.stale || this.merging) {
+      // Callers at the same time share one merge: a second one would rewrite weights that the first caller reads.
+      this.merging ??= this.mergeAdapter(threads);
+      await this.merging;
+    }
     return { ...this.base, ...this.merged };
   }
 
@@ -74,6 +79,18 @@ export class PolicyWeights {
   }
 
   private async mergeAdapter(threads: number | undefined): Promise<void> {
+    this.stale = false;
+    try {
+      await this.runMerge(threads);
+    } catch (error) {
+      this.stale = true;
+      throw error;
+    } finally {
+      this.merging = undefined;
+    }
+  }
+
+  private async runMerge(threads: number | undefined): Promise<void> {
     if (this.training.kind !== "lora") return;
     const { rank, alpha } = this.training.lora;
     this.merge ??= await Session.create(
@@ -93,7 +110,6 @@ export class PolicyWeights {
       });
       await this.merge.run({ weight, a: adapter(a), b: adapter(b) }, { merged: target });
     }
-    this.stale = false;
   }
 }
 

@@ -8,7 +8,7 @@ import type { AnyTensor, Session, TensorData } from "../../graph/session.ts";
 import type { ChatTokenizer, ModelConfig } from "../../models/model.ts";
 import type { Sample, SamplingParams, TokenIds } from "../engine.ts";
 import { chooseToken, type TokenChoice } from "./choose-token.ts";
-import { filledMask, int64, keyMask, packPrompts } from "./packing.ts";
+import { checkTokens, filledMask, int64, keyMask, packPrompts } from "./packing.ts";
 
 export interface SamplerModel {
   config: ModelConfig;
@@ -66,14 +66,10 @@ export async function sampleCompletions(
 const lengthOf = (prompts: readonly TokenIds[], p: number): number => (prompts[p] as TokenIds).length;
 
 function checkPrompts(config: ModelConfig, prompts: readonly TokenIds[], params: SamplingParams): void {
-  if (!(params.maxTokens >= 1) || !(params.n >= 1)) {
-    throw new EngineError(
-      "ENGINE_SAMPLING",
-      `maxTokens and n must be 1 or more, got ${params.maxTokens} and ${params.n}.`,
-    );
-  }
+  checkParams(params);
   for (const prompt of prompts) {
     if (prompt.length === 0) throw new EngineError("ENGINE_EMPTY_PROMPT", "A prompt has no tokens.");
+    checkTokens(prompt, config.vocabSize);
     if (prompt.length + params.maxTokens > config.contextLength) {
       throw new EngineError(
         "ENGINE_CONTEXT",
@@ -82,6 +78,22 @@ function checkPrompts(config: ModelConfig, prompts: readonly TokenIds[], params:
       );
     }
   }
+}
+
+function checkParams(params: SamplingParams): void {
+  const { n, maxTokens, temperature, topP = 1, topK = 0, minP = 0, stop = [] } = params;
+  const check = (field: keyof SamplingParams, isRight: boolean, expected: string): void => {
+    if (isRight) return;
+    const got = field === "stop" ? JSON.stringify(params.stop) : String(params[field]);
+    throw new EngineError("ENGINE_SAMPLING", `Sampling: ${field} must be ${expected}, got ${got}.`);
+  };
+  check("n", Number.isInteger(n) && n >= 1, "a whole number from 1");
+  check("maxTokens", Number.isInteger(maxTokens) && maxTokens >= 1, "a whole number from 1");
+  check("temperature", Number.isFinite(temperature) && temperature >= 0, "0 (greedy) or more");
+  check("topP", topP > 0 && topP <= 1, "above 0 and at most 1");
+  check("topK", Number.isInteger(topK) && topK >= 0, "a whole number, 0 for off");
+  check("minP", minP >= 0 && minP <= 1, "from 0 to 1");
+  check("stop", !stop.includes(""), "strings that are not empty");
 }
 
 /** Samples of prompts that are decoded together, as [prompt, sample] pairs in the order of the prompts. */

@@ -2,7 +2,7 @@
  * What a checkpoint of the local engine holds: trained weights, optimizer moments, and which model they belong to.
  * Folders are written by the run folder's rules (temporary name, then renamed); this module writes plain files.
  */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CheckpointError } from "../../core/errors.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
@@ -20,11 +20,28 @@ export interface EngineState {
   adam: AdamState | undefined;
 }
 
-/** Writes `state` to the folder `dir`, which is made. */
-export async function writeState(dir: string, { description, trained, shapes, adam }: EngineState): Promise<void> {
+/**
+ * Writes `state` to the folder `dir`, which must be empty or absent.
+ * @throws CheckpointError where it is neither, or can't be written
+ */
+export async function writeState(dir: string, state: EngineState): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true });
+    if ((await readdir(dir)).length > 0)
+      throw new Error("the folder is not empty; a state goes to a folder of its own");
+    await writeFiles(dir, state);
+  } catch (cause) {
+    throw new CheckpointError(
+      "CHECKPOINT_NOT_WRITTEN",
+      `The engine's state can't be written to ${dir}: ${(cause as Error).message}.`,
+      { cause },
+    );
+  }
+}
+
+async function writeFiles(dir: string, { description, trained, shapes, adam }: EngineState): Promise<void> {
   const named = (arrays: ReadonlyMap<string, Float32Array>, suffix = ""): NamedTensor[] =>
     [...arrays].map(([name, data]) => ({ name: name + suffix, shape: shapes.get(name) as readonly number[], data }));
-  await mkdir(dir, { recursive: true });
   await writeSafetensors(join(dir, weightsFile), named(trained));
   if (adam) {
     await writeSafetensors(join(dir, momentsFile), [...named(adam.first, ".first"), ...named(adam.second, ".second")]);
@@ -34,30 +51,41 @@ export async function writeState(dir: string, { description, trained, shapes, ad
 }
 
 /**
- * Reads what {@link writeState} wrote, for weights of the given shapes.
- * @throws CheckpointError where files are missing, damaged, or of another shape
+ * Reads what {@link writeState} wrote, for the engine of this description and weights of these shapes.
+ * @throws CheckpointError where files are missing or damaged, or belong to another model or adapter
  */
 export async function readState(
   dir: string,
   shapes: ReadonlyMap<string, readonly number[]>,
-): Promise<{ trained: Map<string, Float32Array>; adam: AdamState | undefined; fingerprint: unknown }> {
+  description: Readonly<Record<string, unknown>>,
+): Promise<{ trained: Map<string, Float32Array>; adam: AdamState | undefined }> {
   const state = await readStateFile(join(dir, stateFile));
-  const trained = await readArrays(join(dir, weightsFile), shapes, "");
-  if (state.optimizerStep === 0) return { trained, adam: undefined, fingerprint: state.description["fingerprint"] };
-  const moments = join(dir, momentsFile);
-  const adam = {
-    step: state.optimizerStep,
-    first: await readArrays(moments, shapes, ".first"),
-    second: await readArrays(moments, shapes, ".second"),
-  };
-  return { trained, adam, fingerprint: state.description["fingerprint"] };
+  if (state.description["fingerprint"] !== description["fingerprint"]) {
+    throw new CheckpointError(
+      "CHECKPOINT_MODEL",
+      `The checkpoint ${dir} belongs to another model (${String(state.description["model"])}) than ` +
+        `${String(description["model"])} as loaded. Load the model that it was trained from.`,
+    );
+  }
+  if (state.description["training"] !== description["training"]) {
+    throw new CheckpointError(
+      "CHECKPOINT_TRAINING",
+      `The checkpoint ${dir} was trained as "${String(state.description["training"])}", the engine trains ` +
+        `"${String(description["training"])}". Load it with the settings that it was trained with.`,
+    );
+  }
+  const [trained] = await readArrays(join(dir, weightsFile), shapes, [""]);
+  if (state.optimizerStep === 0) return { trained: trained as Map<string, Float32Array>, adam: undefined };
+  const [first, second] = await readArrays(join(dir, momentsFile), shapes, [".first", ".second"]);
+  const adam = { step: state.optimizerStep, first, second } as AdamState;
+  return { trained: trained as Map<string, Float32Array>, adam };
 }
 
 async function readStateFile(path: string): Promise<{ optimizerStep: number; description: Record<string, unknown> }> {
   try {
     const state = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
     const { format, optimizerStep, description } = state;
-    if (format !== 1 || typeof optimizerStep !== "number" || typeof description !== "object" || !description) {
+    if (format !== 1 || !isCount(optimizerStep) || typeof description !== "object" || !description) {
       throw new Error("it is not an engine state of format 1");
     }
     return { optimizerStep, description: description as Record<string, unknown> };
@@ -72,31 +100,41 @@ async function readStateFile(path: string): Promise<{ optimizerStep: number; des
   }
 }
 
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** For each suffix the arrays named so, in the order of `shapes`. */
 async function readArrays(
   path: string,
   shapes: ReadonlyMap<string, readonly number[]>,
-  suffix: string,
-): Promise<Map<string, Float32Array>> {
+  suffixes: readonly string[],
+): Promise<Map<string, Float32Array>[]> {
   const stored = await readSafetensorsFile(path).catch((cause: unknown) => {
     throw new CheckpointError(
       "CHECKPOINT_DAMAGED",
       `The checkpoint's ${path} can't be read: ${(cause as Error).message}`,
-      {
-        cause,
-      },
+      { cause },
     );
   });
-  return new Map(
-    [...shapes].map(([name, shape]) => {
-      const tensor = stored.get(name + suffix);
-      if (!tensor || tensor.shape.join() !== shape.join()) {
-        throw new CheckpointError(
-          "CHECKPOINT_SHAPE",
-          `The checkpoint's ${path} has ${name + suffix} as [${tensor?.shape.join() ?? "absent"}], expected ` +
-            `[${shape.join()}]. Load it with the model, rank and target layers that it was trained with.`,
-        );
-      }
-      return [name, tensor.data];
-    }),
+  const refuse = (what: string): never => {
+    throw new CheckpointError(
+      "CHECKPOINT_SHAPE",
+      `The checkpoint's ${path} has ${what}. Load it with the model, rank and target layers that it was trained with.`,
+    );
+  };
+  const arrays = suffixes.map(
+    (suffix) =>
+      new Map(
+        [...shapes].map(([name, shape]) => {
+          const tensor = stored.get(name + suffix);
+          if (tensor?.shape.join() !== shape.join()) {
+            return refuse(`${name + suffix} as [${tensor?.shape.join() ?? "absent"}], expected [${shape.join()}]`);
+          }
+          return [name, tensor.data] as const;
+        }),
+      ),
   );
+  if (stored.size !== suffixes.length * shapes.size) {
+    refuse(`${stored.size} weights, ${suffixes.length * shapes.size} of which the engine trains`);
+  }
+  return arrays;
 }
