@@ -36,6 +36,7 @@ export type {
   Scored,
   SplitName,
   Task,
+  TaskContext,
   TaskDefinition,
   Warmup,
   WarmupExample,

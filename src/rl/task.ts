@@ -88,6 +88,12 @@ export interface Task<E extends object = Example> {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
+/** What a task file's functions are given. */
+export interface TaskContext {
+  /** Folder of the data, as `--data` gave it; undefined without. */
+  data: string | undefined;
+}
+
 /** An example with the id that records name it by. */
 export interface LoadedExample<E> {
   id: string;

@@ -1,0 +1,49 @@
+/**
+ * Product search: find an office product by its vendor's description when only titles are indexed.
+ *
+ *     rec-r1 train examples/office-search/task.ts --data FOLDER --run runs/office --steps 10
+ *     rec-r1 eval runs/office --split test
+ *
+ * FOLDER (or the environment variable OFFICE_DATA) holds `items.jsonl`, lines of {"id", "title"}, and
+ * `search.train.jsonl`, `search.valid.jsonl` and `search.test.jsonl`, lines of {"id", "query", "relevant": [item ids]}.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError, defineTask, ndcg, type TaskContext } from "rec-r1";
+import { LanceDbRecommender } from "rec-r1/recommenders/lancedb";
+
+function dataFile(name: string, { data }: TaskContext): string {
+  const folder = data ?? process.env.OFFICE_DATA;
+  if (folder === undefined) {
+    throw new ConfigError("NO_DATA", "Where is the data? Give its folder with --data, or in OFFICE_DATA.");
+  }
+  const path = join(folder, name);
+  if (existsSync(path)) return path;
+  throw new ConfigError("NO_DATA", `The data folder ${folder} has no ${name}.`);
+}
+
+/** Only titles are indexed, so a description's words are not the catalogue's. */
+export const recommender = (context: TaskContext) =>
+  LanceDbRecommender.fromJsonl(dataFile("items.jsonl", context), { text: ["title"] });
+
+/** Descriptions are long, so the prompts are: fewer of them in a step than for short queries. */
+export const config = { promptsPerStep: 8, groupSize: 8, maxTokens: 40, evalLimit: 100 };
+
+export default (context: TaskContext) =>
+  defineTask({
+    name: "office-search",
+    data: {
+      train: dataFile("search.train.jsonl", context),
+      valid: dataFile("search.valid.jsonl", context),
+      test: dataFile("search.test.jsonl", context),
+    },
+    prompt: ({ query }) => [
+      { role: "system", content: "You write search queries for a shop. Answer with the query only." },
+      {
+        role: "user",
+        content: `Product description: ${query.split(/\s+/).slice(0, 120).join(" ")}\n\nWrite the product's likely title: brand, kind of product, model, size, colour.`,
+      },
+    ],
+    reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 100 }) : -0.5),
+    topK: 100,
+  });

@@ -1,0 +1,31 @@
+/** The commands that there are. Each module defines its own options; it is loaded when its command is asked for. */
+import type { Command } from "commander";
+
+export interface CommandEntry {
+  name: string;
+  description: string;
+  load: () => Promise<{ define: (command: Command) => void }>;
+}
+
+export const commands: readonly CommandEntry[] = [
+  {
+    name: "train",
+    description: "train a policy on a task file",
+    load: () => import("./train-command.ts"),
+  },
+  {
+    name: "eval",
+    description: "compare a run with the raw words and the untrained policy",
+    load: () => import("./eval-command.ts"),
+  },
+  {
+    name: "index",
+    description: "build the search index of a catalogue, and try it",
+    load: () => import("./index-command.ts"),
+  },
+  {
+    name: "model",
+    description: "fetch and list models",
+    load: () => import("./model-command.ts"),
+  },
+];

@@ -1,0 +1,256 @@
+/** `rec-r1 eval`: a run's policy against the raw words, the untrained policy and other runs, on the same queries. */
+import { basename } from "node:path";
+import type { Command } from "commander";
+import { listenForInterrupt } from "../core/abort.ts";
+import { CheckpointError, ConfigError } from "../core/errors.ts";
+import { suggestion } from "../core/suggest.ts";
+import type { Engine } from "../engines/engine.ts";
+import { compareSystems } from "../eval/compare.ts";
+import { evaluatePolicy, evaluateRaw } from "../eval/evaluate.ts";
+import type { EvaluateOptions } from "../eval/evaluate.ts";
+import type { Evaluation } from "../rl/evaluation.ts";
+import { loadCheckedSplit } from "../rl/run-session.ts";
+import { splitNames } from "../rl/task.ts";
+import type { SplitName } from "../rl/task.ts";
+import type { TrainConfig } from "../rl/train-config.ts";
+import type { RunManifest } from "../runs/records.ts";
+import {
+  addEvaluation,
+  readBest,
+  readManifest,
+  readNewestRunCheckpoint,
+  readRunCheckpoint,
+} from "../runs/run-folder.ts";
+import { Closing } from "./closing.ts";
+import { engineConfigSchema } from "./launch-config.ts";
+import { loadTask } from "./load-task.ts";
+import { openEngine } from "./open-engine.ts";
+import { Reporter } from "./progress.ts";
+
+interface EvalFlags {
+  split: string;
+  checkpoint: string;
+  limit: string;
+  samples: string;
+  against: string[];
+  task?: string;
+  data?: string;
+  json?: boolean;
+}
+
+export function define(command: Command): void {
+  command
+    .argument("<run>", "run folder")
+    .option("--split <name>", `split of the task: ${splitNames.join(", ")}`, "test")
+    .option("--checkpoint <which>", "best (on validation), last, or the number of a step", "best")
+    .option("--limit <number>", "only the first so many examples; 0: all", "0")
+    .option("--samples <number>", "completions sampled for each example; 0: one greedy completion", "0")
+    .option("--against <run...>", "other runs of the same task, each by its best checkpoint", [])
+    .option("--task <file>", "task file, if it has moved since the run")
+    .option("--data <folder>", "folder of the data, if it has moved since the run")
+    .option("--json", "print the result as one JSON object on the last line")
+    .action(async (runDir: string, flags: EvalFlags) => runEval(runDir, flags));
+}
+
+/** One system's evaluation, ready to be compared. */
+interface System {
+  id: string;
+  name: string;
+  evaluation: Evaluation;
+}
+
+async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
+  const split = parseSplit(flags.split);
+  const limit = parseCount(flags.limit, "--limit");
+  const samples = parseCount(flags.samples, "--samples");
+  const manifest = await readManifest(runDir);
+  for (const other of flags.against) await readManifest(other);
+  const reporter = new Reporter();
+  const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
+  const { signal } = interrupt;
+  const closing = new Closing();
+  try {
+    const { taskFile, data } = launchOf(manifest, runDir, flags);
+    const loaded = await loadTask(taskFile, { data });
+    const { task } = loaded;
+    const recommender = closing.add(await loaded.openRecommender());
+    const all = await loadCheckedSplit(task, split, recommender, (manifest.config as TrainConfig).maxMissingShare);
+    const examples = limit > 0 ? all.slice(0, limit) : all;
+    const common = { task, recommender, split: examples, signal };
+
+    const systems: System[] = [{ id: "raw", name: "raw words", evaluation: await evaluateRaw(common) }];
+    const run = { ...common, samples, reporter };
+    systems.push(...(await evaluateRun(runDir, run, { checkpoint: flags.checkpoint, withUntrained: true })));
+    for (const other of flags.against) {
+      systems.push(...(await evaluateRun(other, run, { checkpoint: "best", withUntrained: false })));
+    }
+    reporter.clear();
+    for (const { id, evaluation } of systems.slice(0, 3)) {
+      await addEvaluation(runDir, `${split}-${id}`, { policy: id, split, ...evaluation });
+    }
+    const result = summarise(systems);
+    process.stdout.write(
+      flags.json
+        ? `${JSON.stringify({ run: runDir, split, examples: examples.length, ...result })}\n`
+        : formatResult(systems, { ...result, split, examples: examples.length }),
+    );
+  } finally {
+    await closing.close();
+    interrupt.dispose();
+  }
+}
+
+interface RunOptions extends EvaluateOptions<object> {
+  samples: number;
+  reporter: Reporter;
+  signal: AbortSignal;
+}
+
+/** Evaluates a run's policy, and before it was trained where that is asked for. */
+async function evaluateRun(
+  dir: string,
+  { samples, reporter, ...options }: RunOptions,
+  { checkpoint, withUntrained }: { checkpoint: string; withUntrained: boolean },
+): Promise<System[]> {
+  const manifest = await readManifest(dir);
+  const config = manifest.config as TrainConfig;
+  const { signal } = options;
+  const engine = await openEngine(engineConfigSchema.parse(manifest.launch.engine), {
+    seed: config.seed,
+    reporter,
+    signal,
+  });
+  try {
+    const { maxTokens, temperature, topP, seed } = config;
+    const evaluate = (name: string): Promise<Evaluation> =>
+      evaluatePolicy({
+        ...options,
+        engine,
+        maxTokens,
+        samples,
+        temperature,
+        topP,
+        seed,
+        onProgress: (done, total) => reporter.status(`${name}: ${done}/${total}`),
+      });
+    const systems: System[] = [];
+    if (withUntrained) systems.push({ id: "untrained", name: "untrained", evaluation: await evaluate("untrained") });
+    const step = await loadPolicy(engine, dir, checkpoint, reporter);
+    const evaluation = await evaluate(`step ${step}`);
+    if (withUntrained) systems.push({ id: "tuned", name: `tuned, step ${step}`, evaluation });
+    else systems.push({ id: dir, name: `${basename(dir)}, step ${step}`, evaluation });
+    return systems;
+  } finally {
+    await engine.close();
+  }
+}
+
+/**
+ * Puts a run's checkpoint into the engine. @returns its step; 0: the policy as it was before training
+ * @throws CheckpointError
+ */
+async function loadPolicy(engine: Engine, dir: string, which: string, reporter: Reporter): Promise<number> {
+  let step: number;
+  const best = which === "best" ? await readBest(dir) : undefined;
+  if (best) step = best.step;
+  else if (which === "best" || which === "last") {
+    if (which === "best") reporter.line(`${dir} has no evaluation yet: its newest checkpoint is used`);
+    const newest = await readNewestRunCheckpoint(dir, (damaged) => reporter.line(`warning: ${damaged.message}`));
+    if (!newest) throw new CheckpointError("CHECKPOINT_MISSING", `${dir} has no checkpoint yet.`, { details: { dir } });
+    step = newest.step;
+  } else step = parseCount(which, "--checkpoint");
+  if (step === 0) reporter.line(`the best policy of ${dir} on validation is the untrained one`);
+  else await engine.loadState((await readRunCheckpoint(dir, step)).engineDir);
+  return step;
+}
+
+function summarise(systems: readonly System[]): ReturnType<typeof compareSystems> & {
+  metric: string;
+  means: Record<string, Record<string, number>>;
+  counts: Record<string, Evaluation["counts"]>;
+} {
+  const { metric, records } = (systems[0] as System).evaluation;
+  const ids = records.map(({ example }) => example);
+  const scored = systems.map(({ id, name, evaluation }) => ({ id, name, scores: scoresOf(evaluation, metric, ids) }));
+  const rest = systems.slice(2).map(({ id }) => id);
+  const pairs = rest.flatMap((id) =>
+    ["raw", "untrained", ...(id === "tuned" ? [] : ["tuned"])].map((baseline) => [id, baseline] as const),
+  );
+  const byId = <T>(pick: (evaluation: Evaluation) => T): Record<string, T> =>
+    Object.fromEntries(systems.map(({ id, evaluation }) => [id, pick(evaluation)]));
+  return {
+    metric,
+    means: byId(({ means }) => means),
+    counts: byId(({ counts }) => counts),
+    ...compareSystems(scored, pairs),
+  };
+}
+
+/** An evaluation's scores in the order of `ids`, the mean over an example's completions; null where all failed. */
+function scoresOf({ records }: Evaluation, metric: string, ids: readonly string[]): (number | null)[] {
+  const scores = new Map<string, number[]>();
+  for (const record of records) {
+    const score = record.scores?.[metric];
+    if (score !== undefined) scores.set(record.example, [...(scores.get(record.example) ?? []), score]);
+  }
+  return ids.map((id) => {
+    const own = scores.get(id);
+    return own ? own.reduce((sum, score) => sum + score, 0) / own.length : null;
+  });
+}
+
+function formatResult(
+  all: readonly System[],
+  result: ReturnType<typeof summarise> & { split: string; examples: number },
+): string {
+  const { metric, split, examples, systems, comparisons } = result;
+  const width = Math.max(...systems.map(({ name }) => name.length));
+  const lines = [`${metric} on ${split}, ${examples} examples`];
+  systems.forEach(({ name, mean, low, high }, i) => {
+    const { unparsed, empty, failed } = (all[i] as System).evaluation.counts;
+    const counts = [
+      unparsed > 0 ? `${unparsed} without a query` : "",
+      empty > 0 ? `${empty} found nothing` : "",
+      failed > 0 ? `${failed} failed` : "",
+    ].filter((text) => text !== "");
+    const interval = `95 % interval ${low.toFixed(4)} to ${high.toFixed(4)}`;
+    lines.push(`  ${name.padEnd(width)}  ${mean.toFixed(4)}  ${[interval, ...counts].join("; ")}`);
+  });
+  const nameOf = (id: string): string => systems.find((system) => system.id === id)?.name ?? id;
+  for (const { system, baseline, difference, p, wins, ties, losses } of comparisons) {
+    const sign = difference < 0 ? "" : "+";
+    lines.push(
+      `${nameOf(system)} against ${nameOf(baseline)}: ${sign}${difference.toFixed(4)}, p = ${p.toPrecision(2)}; better on ${wins}, equal on ${ties}, worse on ${losses}`,
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** Where the run's task and data are: as the run says, unless flags say otherwise. */
+function launchOf(
+  manifest: RunManifest,
+  runDir: string,
+  flags: EvalFlags,
+): { taskFile: string; data: string | undefined } {
+  const { taskFile, data } = manifest.launch;
+  const path = flags.task ?? taskFile;
+  if (typeof path !== "string") {
+    throw new ConfigError(
+      "NO_TASK_FILE",
+      `${runDir} does not say which task file it was started with. Give it: --task FILE.`,
+    );
+  }
+  return { taskFile: path, data: flags.data ?? (typeof data === "string" ? data : undefined) };
+}
+
+function parseSplit(text: string): SplitName {
+  const split = splitNames.find((name) => name === text);
+  if (split) return split;
+  throw new ConfigError("BAD_OPTION", `--split: there is no split "${text}".${suggestion(text, splitNames)}`);
+}
+
+function parseCount(text: string, flag: string): number {
+  const count = Number(text);
+  if (text.trim() !== "" && Number.isSafeInteger(count) && count >= 0) return count;
+  throw new ConfigError("BAD_OPTION", `${flag}: expected a whole number, 0 or more, got "${text}".`);
+}

@@ -1,0 +1,80 @@
+/** `rec-r1 index`: builds the embedded search index of a catalogue, and answers queries with it. */
+import type { Command } from "commander";
+import { listenForInterrupt } from "../core/abort.ts";
+import { Closing } from "./closing.ts";
+import { formatSeconds, printable, Reporter } from "./progress.ts";
+
+interface IndexFlags {
+  text: string[];
+  id?: string;
+  store?: string[];
+  indexDir?: string;
+  query: string[];
+  top: string;
+  json?: boolean;
+}
+
+export function define(command: Command): void {
+  command
+    .argument("<catalogue>", "JSON Lines file, one item a line")
+    .requiredOption("--text <field...>", "fields whose text is searched")
+    .option("--id <field>", "field of the item's id (default: id)")
+    .option("--store <field...>", "fields shown with a hit (default: those of --text)")
+    .option("--index-dir <folder>", "folder of indexes (default: .rec-r1/index)")
+    .option("--query <words...>", "queries to try, each in quotes", [])
+    .option("--top <number>", "hits shown for a query", "5")
+    .option("--json", "print the result as one JSON object on the last line")
+    .action(buildIndex);
+}
+
+async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
+  const reporter = new Reporter();
+  const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
+  const closing = new Closing();
+  const start = performance.now();
+  try {
+    const { LanceDbRecommender } = await import("../recommenders/lancedb/index.ts");
+    let items = 0;
+    const recommender = closing.add(
+      await LanceDbRecommender.fromJsonl(catalogue, {
+        text: flags.text,
+        ...(flags.id === undefined ? {} : { id: flags.id }),
+        ...(flags.store === undefined ? {} : { store: flags.store }),
+        ...(flags.indexDir === undefined ? {} : { indexDir: flags.indexDir }),
+        signal: interrupt.signal,
+        onProgress: (progress) => {
+          items = progress.rows;
+          reporter.status(`${progress.stage} ${catalogue}: ${progress.rows} items`);
+        },
+      }),
+    );
+    const seconds = (performance.now() - start) / 1000;
+    const queries = flags.query.map((text) => ({ text }));
+    const topK = Math.max(1, Number.parseInt(flags.top, 10) || 5);
+    const answers = queries.length > 0 ? await recommender.search(queries, { topK, signal: interrupt.signal }) : [];
+    const fingerprint = await recommender.fingerprint();
+    reporter.clear();
+    if (flags.json) {
+      const results = answers.map((hits, i) => ({ query: flags.query[i], hits }));
+      process.stdout.write(`${JSON.stringify({ catalogue, items, fingerprint, seconds, results })}\n`);
+      return;
+    }
+    process.stdout.write(`${catalogue}: ${items} items, ready in ${formatSeconds(seconds)} (${fingerprint})\n`);
+    answers.forEach((hits, i) => {
+      process.stdout.write(`\n${printable(flags.query[i] as string)}\n`);
+      if (hits.length === 0) process.stdout.write("  nothing found\n");
+      for (const { id, score, payload } of hits) {
+        const shown = Object.values(payload ?? {}).map((value) =>
+          typeof value === "string" ? value : JSON.stringify(value),
+        );
+        process.stdout.write(
+          `  ${score.toFixed(2).padStart(6)}  ${printable(id)}  ${printable(shown.join(" · ")).slice(0, 100)}\n`,
+        );
+      }
+    });
+  } finally {
+    reporter.clear();
+    await closing.close();
+    interrupt.dispose();
+  }
+}

@@ -1,0 +1,36 @@
+/** Options of a run that is started from the command line: training's own and the engine's. */
+import { z } from "zod";
+import { resolveConfig } from "../core/config.ts";
+import type { ConfigLayer } from "../core/config.ts";
+import { recipeLayer, trainConfigSchema } from "../rl/train-config.ts";
+import type { TrainConfig } from "../rl/train-config.ts";
+
+const engineShape = {
+  model: z
+    .string()
+    .default("smollm2-135m-instruct")
+    .describe("Hugging Face folder, .gguf file or known name (see: rec-r1 model list)"),
+  loraRank: z.number().int().min(1).default(16).describe("rank of the adapter that is trained"),
+  loraAlpha: z.number().positive().optional().describe("scale of the adapter; default: twice its rank"),
+  full: z.boolean().default(false).describe("train all weights, without an adapter"),
+  threads: z.number().int().min(1).optional().describe("CPU threads; default: all physical cores"),
+};
+
+export const engineConfigSchema = z.object(engineShape);
+export type EngineConfig = z.output<typeof engineConfigSchema>;
+
+export const launchConfigSchema = trainConfigSchema.extend(engineShape);
+
+/**
+ * Settings of a run from layers, weakest first, with the recipe that they name below them all.
+ * @throws ConfigError
+ */
+export function resolveLaunchConfig(layers: readonly ConfigLayer[]): { train: TrainConfig; engine: EngineConfig } {
+  const values = resolveConfig(launchConfigSchema, [recipeLayer(layers), ...layers]);
+  const isEngineKey = ([key]: [string, unknown]): boolean => Object.hasOwn(engineShape, key);
+  const entries = Object.entries(values);
+  return {
+    train: Object.fromEntries(entries.filter((entry) => !isEngineKey(entry))) as TrainConfig,
+    engine: Object.fromEntries(entries.filter(isEngineKey)) as EngineConfig,
+  };
+}

@@ -1,0 +1,67 @@
+/** Options of a schema as flags of a command, and the values that were given back as a layer of settings. */
+import { readFile } from "node:fs/promises";
+import { Option } from "commander";
+import type { Command } from "commander";
+import { describeFileError } from "../core/atomic-write.ts";
+import { listOptions, parseFlagValue } from "../core/config.ts";
+import type { ConfigLayer, ConfigOption, ConfigSchema } from "../core/config.ts";
+import { ConfigError } from "../core/errors.ts";
+
+/** Adds a flag for every option of `schema`; booleans get `--flag` and `--no-flag`. */
+export function addSchemaOptions(command: Command, schema: ConfigSchema): void {
+  for (const option of listOptions(schema)) {
+    const description = describe(option);
+    if (option.type === "boolean") {
+      command.addOption(new Option(option.flag, description));
+      command.addOption(new Option(option.flag.replace("--", "--no-"), `not ${option.flag}`).hideHelp());
+    } else {
+      const argument = option.type === "string" ? (option.choices ? "<name>" : "<text>") : "<number>";
+      command.addOption(new Option(`${option.flag} ${argument}`, description));
+    }
+  }
+}
+
+function describe({ description, defaultValue, choices }: ConfigOption): string {
+  const notes = [
+    ...(choices ? [choices.join(" | ")] : []),
+    ...(defaultValue === undefined ? [] : [`default: ${String(defaultValue)}`]),
+  ];
+  return notes.length > 0 ? `${description} (${notes.join("; ")})` : description;
+}
+
+/** The flags of `schema` that were given on the command line. */
+export function flagLayer(command: Command, schema: ConfigSchema): ConfigLayer {
+  const values: Record<string, unknown> = {};
+  for (const option of listOptions(schema)) {
+    if (command.getOptionValueSource(option.key) !== "cli") continue;
+    const given = command.getOptionValue(option.key) as unknown;
+    values[option.key] = typeof given === "string" ? parseFlagValue(option, given) : given;
+  }
+  return { source: "flag", values };
+}
+
+/**
+ * Settings of a JSON file.
+ * @throws ConfigError `BAD_CONFIG_FILE`; RecR1Error `NOT_FOUND` …
+ */
+export async function fileLayer(path: string): Promise<ConfigLayer> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw describeFileError(error, "read the config file", path);
+  }
+  const bad = (what: string, cause?: unknown): ConfigError =>
+    new ConfigError("BAD_CONFIG_FILE", `${path}: ${what}; expected one JSON object such as {"groupSize": 8}.`, {
+      cause,
+      details: { path },
+    });
+  let values: unknown;
+  try {
+    values = JSON.parse(text.replace(/^\uFEFF/, ""));
+  } catch (error) {
+    throw bad(`not JSON (${(error as Error).message})`, error);
+  }
+  if (typeof values !== "object" || values === null || Array.isArray(values)) throw bad("not an object");
+  return { source: path, values: values as Record<string, unknown> };
+}

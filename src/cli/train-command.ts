@@ -1,0 +1,101 @@
+/** `rec-r1 train`: trains a policy on a task file, in a run folder. */
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { listenForInterrupt } from "../core/abort.ts";
+import type { ConfigLayer } from "../core/config.ts";
+import { AbortError, CheckpointError } from "../core/errors.ts";
+import { train } from "../rl/train.ts";
+import { readManifest } from "../runs/run-folder.ts";
+import { Closing } from "./closing.ts";
+import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
+import { loadTask } from "./load-task.ts";
+import { openEngine } from "./open-engine.ts";
+import { addSchemaOptions, fileLayer, flagLayer } from "./options.ts";
+import { drawCurve, Reporter, TrainPrinter } from "./progress.ts";
+
+interface TrainFlags {
+  run?: string;
+  resume?: boolean;
+  config?: string;
+  data?: string;
+  json?: boolean;
+}
+
+export function define(command: Command): void {
+  command
+    .argument("<task>", "task file (.ts or .js)")
+    .option("--run <folder>", "run folder (default: runs/ and the task's name)")
+    .option("--resume", "go on with the run in the run folder")
+    .option("--config <file>", "JSON file of the options below, in camelCase")
+    .option("--data <folder>", "handed to the task file, for those that read their data from a folder")
+    .option("--json", "print the result as one JSON object on the last line")
+    .action(async (task: string, flags: TrainFlags) => runTrain(task, flags, command));
+  addSchemaOptions(command, launchConfigSchema);
+}
+
+async function runTrain(file: string, flags: TrainFlags, command: Command): Promise<void> {
+  const reporter = new Reporter();
+  const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
+  const { signal } = interrupt;
+  const closing = new Closing();
+  let runDir: string | undefined;
+  try {
+    const given = [
+      ...(flags.config === undefined ? [] : [await fileLayer(flags.config)]),
+      flagLayer(command, launchConfigSchema),
+    ];
+    // Wrong options show before anything is loaded.
+    resolveLaunchConfig(given);
+    const loaded = await loadTask(file, { data: flags.data });
+    const { task } = loaded;
+    runDir = flags.run ?? `runs/${task.name.replace(/[^\w.-]+/g, "-")}`;
+    const own = [
+      { source: `task "${task.name}"`, values: task.config },
+      { source: loaded.path, values: loaded.config },
+    ];
+    const before = flags.resume ? await storedLayer(runDir) : [];
+    const config = resolveLaunchConfig([...own, ...before, ...given]);
+    const recommender = closing.add(await loaded.openRecommender());
+    const engine = closing.add(await openEngine(config.engine, { seed: config.train.seed, reporter, signal }));
+    const printer = new TrainPrinter(reporter);
+    const result = await train({
+      ...config.train,
+      task,
+      recommender,
+      engine,
+      runDir,
+      resume: flags.resume ?? false,
+      signal,
+      onEvent: printer.onEvent,
+      launch: {
+        taskFile: loaded.path,
+        data: flags.data === undefined ? null : resolve(flags.data),
+        engine: config.engine,
+      },
+    });
+    reporter.clear();
+    if (printer.curve.length > 1 && !flags.json) process.stdout.write(`${drawCurve(printer.curve)}\n`);
+    const next = `rec-r1 eval ${runDir} --split test`;
+    process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `Compare it on the test split: ${next}\n`);
+  } catch (error) {
+    reporter.clear();
+    if (error instanceof AbortError && runDir !== undefined) {
+      throw new AbortError(`Stopped. Go on with: rec-r1 train ${file} --run ${runDir} --resume`);
+    }
+    throw error;
+  } finally {
+    await closing.close();
+    interrupt.dispose();
+  }
+}
+
+/** The settings that a run began with; none where the folder holds no run yet. */
+async function storedLayer(runDir: string): Promise<ConfigLayer[]> {
+  try {
+    const { config, launch } = await readManifest(runDir);
+    return [{ source: `${runDir}/config.json`, values: { ...config, ...(launch.engine as Record<string, unknown>) } }];
+  } catch (error) {
+    if (error instanceof CheckpointError && error.code === "RUN_MISSING") return [];
+    throw error;
+  }
+}
