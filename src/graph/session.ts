@@ -60,6 +60,8 @@ export class Session {
         graphOptimizationLevel: "basic",
         executionMode: "sequential",
         logSeverityLevel: 3,
+        // A memory pattern is one block for a whole run: runs of ever new sizes would leave the arena in pieces.
+        enableMemPattern: false,
         ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
         ...(options.profilePrefix === undefined
           ? {}

@@ -5,7 +5,7 @@
  * Rows include one dummy row, and slots at least one slot that no real row has. Padding slots read the dummy row and
  * the dummy row's slot is a padding slot, so no gradient ever passes through padding.
  */
-import type { Value } from "../../graph/graph.ts";
+import type { Dimension, Value } from "../../graph/graph.ts";
 import {
   Add,
   Concat,
@@ -29,136 +29,214 @@ export interface Projected {
   v: Value;
 }
 
-/** Index inputs of a packed batch of P groups: prompts `[P, T]`, completions `[P, n, C]`. */
+/**
+ * Index inputs of a packed batch. Slots come in three levels, each of which attends to itself and to those above: the
+ * tokens that all prompts begin with `[1, F]`, the rest of P prompts `[P, T]`, their completions `[P, n, C]`. G is
+ * heads / kvHeads. Masks hold 0 or a large negative number.
+ */
 export interface PackedIndices {
+  /** `[1, F]` int64: row in each prefix slot. */
+  prefixRows: Value;
   /** `[P, T]` int64: row in each prompt slot. */
   promptRows: Value;
   /** `[P, n, C]` int64: row in each completion slot. */
   completionRows: Value;
-  /** `[N]` int64: slot of each row, prompt slots first. */
+  /** `[N]` int64: slot of each row; prefix slots first, then the prompts'. */
   rowSlots: Value;
-  /** `[P, 1, G·T, T]`: 0 or a large negative number. G is heads / kvHeads. */
+  /** `[1, 1, G·F, F]`: causal. */
+  prefixMask: Value;
+  /** `[1, 1, 1, F]`: masked where there is no prefix. */
+  prefixKeyMask: Value;
+  /** `[P, 1, G·T, T]`: causal, and only real keys. */
   promptMask: Value;
   /** `[P, 1, 1, 1, T]`: which prompt slots are real. */
   promptKeyMask: Value;
   /** `[1, 1, 1, G·C, C]`: causal. */
   completionMask: Value;
-  /** `[2]` int64: T and C. */
-  keySizes: Value;
+  /** `[2]` int64: F and T. */
+  promptKeySizes: Value;
+  /** `[3]` int64: F, T and C. */
+  completionKeySizes: Value;
 }
 
-/** Rows to slots: `[N, F]` → `[P, T, F]` and `[P, n, C, F]`. */
-function toSlots(rows: Value, { promptRows, completionRows, rowSlots }: PackedIndices): [Value, Value] {
+/** The indices that prompts alone need. */
+export type PromptIndices = Omit<
+  PackedIndices,
+  "completionRows" | "promptKeyMask" | "completionMask" | "completionKeySizes"
+>;
+
+/** Rows to slots: `[N, features]` to `[.., features]` for each index input. */
+function toSlots(rows: Value, levels: readonly Value[], rowSlots: Value): Value[] {
   const features = rows.shape[1] as number;
   return rows.graph.composite(
     "toSlots",
     [rows],
-    () => [Gather(rows, promptRows), Gather(rows, completionRows)],
+    () => levels.map((level) => Gather(rows, level)),
     (operation, gradients) => {
-      const flat = operation.outputs.map((output, i) =>
-        Reshape(gradients[i] ?? Mul(output, output.graph.constant(0)), [-1, features], ["slots", features]),
-      );
-      return [Gather(Concat(flat as [Value, Value], 0, "allSlots"), rowSlots)];
+      const slots = operation.outputs.map((output, i) => gradients[i] ?? Mul(output, output.graph.constant(0)));
+      return [Gather(flatten(slots, features), rowSlots)];
     },
-  ) as [Value, Value];
+  );
 }
 
 /** Slots to rows, the inverse of {@link toSlots}. */
-function toRows(prompt: Value, completion: Value, { promptRows, completionRows, rowSlots }: PackedIndices): Value {
-  const features = prompt.shape.at(-1) as number;
-  const build = (): Value[] => {
-    const flat = [prompt, completion].map((slots) => Reshape(slots, [-1, features], ["slots", features]));
-    return [Gather(Concat(flat as [Value, Value], 0, "allSlots"), rowSlots)];
-  };
-  return prompt.graph.composite("toRows", [prompt, completion], build, (_operation, [dy]) =>
-    dy ? [Gather(dy, promptRows), Gather(dy, completionRows)] : [],
+function toRows(slots: readonly Value[], levels: readonly Value[], rowSlots: Value): Value {
+  const [first] = slots as [Value];
+  const features = first.shape.at(-1) as number;
+  return first.graph.composite(
+    "toRows",
+    slots,
+    () => [Gather(flatten(slots, features), rowSlots)],
+    (_operation, [dy]) => (dy ? levels.map((level) => Gather(dy, level)) : []),
   )[0] as Value;
 }
 
-/** `[P, T, heads·D]` → `[P, kvHeads, G·T, D]` */
-function promptQueries(q: Value, { kvHeads, heads, headDim }: ModelConfig): Value {
+/** All levels' slots one after the other, `[slots, features]`. */
+function flatten(slots: readonly Value[], features: number): Value {
+  const flat = slots.map((level) => Reshape(level, [-1, features], ["slots", features]));
+  return Concat(flat as [Value, ...Value[]], 0, "allSlots");
+}
+
+/** `[B, S, heads·D]` → `[B, kvHeads, G·S, D]` */
+function splitQueries(q: Value, name: string, { kvHeads, heads, headDim }: ModelConfig): Value {
+  const [batch, length] = q.shape as [Dimension, Dimension];
   const group = heads / kvHeads;
-  const split = Reshape(q, [0, 0, kvHeads, group, headDim], ["P", "T", kvHeads, group, headDim]);
-  return Reshape(Transpose(split, [0, 2, 3, 1, 4]), [0, 0, -1, headDim], ["P", kvHeads, "GT", headDim]);
+  const split = Reshape(q, [0, 0, kvHeads, group, headDim], [batch, length, kvHeads, group, headDim]);
+  return Reshape(Transpose(split, [0, 2, 3, 1, 4]), [0, 0, -1, headDim], [batch, kvHeads, `G${name}`, headDim]);
 }
 
-/** `[P, T, kvHeads·D]` → `[P, kvHeads, T, D]` */
-function promptKeys(k: Value, { kvHeads, headDim }: ModelConfig): Value {
-  return Transpose(Reshape(k, [0, 0, kvHeads, headDim], ["P", "T", kvHeads, headDim]), [0, 2, 1, 3]);
+/** `[B, S, kvHeads·D]` → `[B, kvHeads, S, D]` */
+function splitKeys(k: Value, { kvHeads, headDim }: ModelConfig): Value {
+  const [batch, length] = k.shape as [Dimension, Dimension];
+  return Transpose(Reshape(k, [0, 0, kvHeads, headDim], [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
 }
 
-/** `[P, kvHeads, G·T, D]` → `[P, T, heads·D]` */
-function promptResult(o: Value, { kvHeads, heads, headDim }: ModelConfig): Value {
+/** `[B, kvHeads, G·S, D]` → `[B, S, heads·D]` */
+function joinHeads(o: Value, name: string, { kvHeads, heads, headDim }: ModelConfig): Value {
+  const batch = o.shape[0] as Dimension;
   const group = heads / kvHeads;
-  const split = Reshape(o, [0, 0, group, -1, headDim], ["P", kvHeads, group, "T", headDim]);
-  return Reshape(Transpose(split, [0, 3, 1, 2, 4]), [0, 0, -1], ["P", "T", heads * headDim]);
+  const split = Reshape(o, [0, 0, group, -1, headDim], [batch, kvHeads, group, name, headDim]);
+  return Reshape(Transpose(split, [0, 3, 1, 2, 4]), [0, 0, -1], [batch, name, heads * headDim]);
 }
 
-function attendToPrompt(q: Value, k: Value, v: Value, mask: Value, config: ModelConfig): Value {
-  const scores = FusedMatMul(q, k, { transB: true, alpha: 1 / Math.sqrt(config.headDim) });
-  return MatMul(Softmax(Add(scores, mask)), v);
+/** Keys and values of one level, and what is added to the scores on them. */
+interface KeySet {
+  keys: Value;
+  values: Value;
+  mask: Value;
+  /** Name of the number of keys. */
+  size: string;
+}
+
+/** Softmax attention of `queries` over several sets of keys; `sizes` `[sets]` int64 says how many each has. */
+function attendTo(queries: Value, sets: readonly KeySet[], sizes: Value | undefined, config: ModelConfig): Value {
+  const alpha = 1 / Math.sqrt(config.headDim);
+  const scores = sets.map(({ keys, mask }) => Add(FusedMatMul(queries, keys, { transB: true, alpha }), mask));
+  if (!sizes) return MatMul(Softmax(scores[0] as Value), (sets[0] as KeySet).values);
+  const names = sets.map(({ size }) => size);
+  const probabilities = Softmax(Concat(scores as [Value, ...Value[]], -1, names.join("+")));
+  const parts = Split(probabilities, -1, sizes, names);
+  return parts.map((part, i) => MatMul(part, (sets[i] as KeySet).values)).reduce((sum, part) => Add(sum, part));
+}
+
+interface Slots {
+  q: Value;
+  k: Value;
+  v: Value;
+}
+
+/** The two upper levels: the prefix and the prompts. */
+function attendPrompts(prefix: Slots, prompt: Slots, indices: PromptIndices, config: ModelConfig) {
+  const prefixKeys = splitKeys(prefix.k, config);
+  const prefixValues = splitKeys(prefix.v, config);
+  const promptKeys = splitKeys(prompt.k, config);
+  const promptValues = splitKeys(prompt.v, config);
+  const prefixSet = { keys: prefixKeys, values: prefixValues, mask: indices.prefixKeyMask, size: "F" };
+  const promptSet = { keys: promptKeys, values: promptValues, mask: indices.promptMask, size: "T" };
+  const onPrefix = attendTo(
+    splitQueries(prefix.q, "F", config),
+    [{ ...prefixSet, mask: indices.prefixMask }],
+    undefined,
+    config,
+  );
+  const onPrompt = attendTo(
+    splitQueries(prompt.q, "T", config),
+    [prefixSet, promptSet],
+    indices.promptKeySizes,
+    config,
+  );
+  return {
+    prefixKeys,
+    prefixValues,
+    promptKeys,
+    promptValues,
+    prefixOut: joinHeads(onPrefix, "F", config),
+    promptOut: joinHeads(onPrompt, "T", config),
+  };
+}
+
+/** q, k and v in the slots of each level. */
+function slotsOf({ q, k, v }: Projected, levels: readonly Value[], rowSlots: Value): Slots[] {
+  const [qs, ks, vs] = [q, k, v].map((rows) => toSlots(rows, levels, rowSlots)) as [Value[], Value[], Value[]];
+  return levels.map((_, i) => ({ q: qs[i] as Value, k: ks[i] as Value, v: vs[i] as Value }));
 }
 
 /**
  * Attention of prompts alone.
- * @returns the result in rows, and keys and values `[P, kvHeads, T, D]` for the cache.
+ * @returns the result in rows, and keys and values for the cache: `[1, kvHeads, F, D]` and `[P, kvHeads, T, D]`.
  */
-export function promptAttention(
-  { q, k, v }: Projected,
-  indices: Pick<PackedIndices, "promptRows" | "rowSlots" | "promptMask">,
-  config: ModelConfig,
-): { rows: Value; keys: Value; values: Value } {
-  const [keys, values] = [k, v].map((x) => promptKeys(Gather(x, indices.promptRows), config)) as [Value, Value];
-  const queries = promptQueries(Gather(q, indices.promptRows), config);
-  const slots = promptResult(attendToPrompt(queries, keys, values, indices.promptMask, config), config);
-  const features = config.heads * config.headDim;
-  const rows = Gather(Reshape(slots, [-1, features], ["slots", features]), indices.rowSlots);
-  return { rows, keys, values };
+export function promptAttention(projected: Projected, indices: PromptIndices, config: ModelConfig) {
+  const levels = [indices.prefixRows, indices.promptRows];
+  const [prefix, prompt] = slotsOf(projected, levels, indices.rowSlots) as [Slots, Slots];
+  const { prefixOut, promptOut, ...cache } = attendPrompts(prefix, prompt, indices, config);
+  return { rows: toRows([prefixOut, promptOut], levels, indices.rowSlots), ...cache };
 }
 
 /**
- * Attention of packed groups: prompts attend to themselves, completions to their group's prompt, computed once, and to
- * themselves.
+ * Attention of packed groups: prompts attend to what they all begin with, computed once for the batch, and to
+ * themselves; completions attend to both, computed once for the group, and to themselves.
  */
-export function packedAttention({ q, k, v }: Projected, indices: PackedIndices, config: ModelConfig): Value {
+export function packedAttention(projected: Projected, indices: PackedIndices, config: ModelConfig): Value {
   const { kvHeads, heads, headDim } = config;
   const group = heads / kvHeads;
-  const scale = 1 / Math.sqrt(headDim);
-  const [qp, qc] = toSlots(q, indices);
-  const [kp, kc] = toSlots(k, indices);
-  const [vp, vc] = toSlots(v, indices);
+  const levels = [indices.prefixRows, indices.promptRows, indices.completionRows];
+  const [prefix, prompt, completion] = slotsOf(projected, levels, indices.rowSlots) as [Slots, Slots, Slots];
+  const upper = attendPrompts(prefix, prompt, indices, config);
 
-  const promptK = promptKeys(kp, config);
-  const promptV = promptKeys(vp, config);
-  const promptOut = promptResult(
-    attendToPrompt(promptQueries(qp, config), promptK, promptV, indices.promptMask, config),
-    config,
+  const querySplit = Reshape(
+    completion.q,
+    [0, 0, 0, kvHeads, group, headDim],
+    ["P", "n", "C", kvHeads, group, headDim],
   );
-
-  const querySplit = Reshape(qc, [0, 0, 0, kvHeads, group, headDim], ["P", "n", "C", kvHeads, group, headDim]);
   const queries = Reshape(
     Transpose(querySplit, [0, 3, 1, 4, 2, 5]),
     [0, 0, 0, -1, headDim],
     ["P", kvHeads, "n", "GC", headDim],
   );
-  const [ownK, ownV] = [kc, vc].map((x) =>
+  const [ownKeys, ownValues] = [completion.k, completion.v].map((x) =>
     Transpose(Reshape(x, [0, 0, 0, kvHeads, headDim], ["P", "n", "C", kvHeads, headDim]), [0, 3, 1, 2, 4]),
   ) as [Value, Value];
-  const [sharedK, sharedV] = [promptK, promptV].map((x) =>
-    Reshape(x, [0, 0, 1, -1, headDim], ["P", kvHeads, 1, "T", headDim]),
-  ) as [Value, Value];
-  const promptScores = Add(FusedMatMul(queries, sharedK, { transB: true, alpha: scale }), indices.promptKeyMask);
-  const ownScores = Add(FusedMatMul(queries, ownK, { transB: true, alpha: scale }), indices.completionMask);
-  const probabilities = Softmax(Concat([promptScores, ownScores], -1, "T+C"));
-  const [onPrompt, onOwn] = Split(probabilities, -1, indices.keySizes, ["T", "C"]) as [Value, Value];
-  const mixed = Add(MatMul(onPrompt, sharedV), MatMul(onOwn, ownV));
+  const shared = (x: Value): Value => {
+    const [batch, , length] = x.shape as [Dimension, Dimension, Dimension];
+    return Reshape(x, [0, 0, 1, -1, headDim], [batch, kvHeads, 1, length, headDim]);
+  };
+  const mixed = attendTo(
+    queries,
+    [
+      { keys: shared(upper.prefixKeys), values: shared(upper.prefixValues), mask: indices.prefixKeyMask, size: "F" },
+      { keys: shared(upper.promptKeys), values: shared(upper.promptValues), mask: indices.promptKeyMask, size: "T" },
+      { keys: ownKeys, values: ownValues, mask: indices.completionMask, size: "C" },
+    ],
+    indices.completionKeySizes,
+    config,
+  );
   const outSplit = Reshape(mixed, [0, 0, 0, group, -1, headDim], ["P", kvHeads, "n", group, "C", headDim]);
   const completionOut = Reshape(
     Transpose(outSplit, [0, 2, 4, 1, 3, 5]),
     [0, 0, 0, -1],
     ["P", "n", "C", heads * headDim],
   );
-  return toRows(promptOut, completionOut, indices);
+  return toRows([upper.prefixOut, upper.promptOut, completionOut], levels, indices.rowSlots);
 }
 
 /** What a decoding step reads: one new token for each of N running completions of P prompts, m at most for each. */

@@ -11,6 +11,7 @@ import {
   type DecodeInputs,
   packedAttention,
   type PackedIndices,
+  type PromptIndices,
   promptAttention,
 } from "./attention.ts";
 import { buildLoss, type LossInputs, lossReads, type LossShape } from "./losses.ts";
@@ -34,25 +35,35 @@ function probabilities(weights: WeightInputs, config: ModelConfig, hidden: Value
   return Softmax(Gemm(scaled, head(weights, config), undefined, { transB: true }));
 }
 
+function promptInputs(graph: Graph): PromptIndices {
+  return {
+    prefixRows: graph.input("prefixRows", "int64", [1, "F"]),
+    promptRows: graph.input("promptRows", "int64", ["P", "T"]),
+    rowSlots: graph.input("rowSlots", "int64", ["N"]),
+    prefixMask: graph.input("prefixMask", "float32", [1, 1, "GF", "F"]),
+    prefixKeyMask: graph.input("prefixKeyMask", "float32", [1, 1, 1, "F"]),
+    promptMask: graph.input("promptMask", "float32", ["P", 1, "GT", "T"]),
+    promptKeySizes: graph.input("promptKeySizes", "int64", [2]),
+  };
+}
+
 /**
- * Prompts → keys and values of every layer (`keys.L`, `values.L` `[P, kvHeads, T, D]`) and `probabilities`
- * `[P, vocab]` of what follows.
+ * Prompts → keys and values of every layer L, `prefixKeys.L`, `prefixValues.L` `[1, kvHeads, F, D]` and
+ * `promptKeys.L`, `promptValues.L` `[P, kvHeads, T, D]`, and `probabilities` `[P, vocab]` of what follows.
  */
 export function buildPrefillGraph(config: ModelConfig): BuiltGraph {
   const graph = new Graph();
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
-  const indices = {
-    promptRows: graph.input("promptRows", "int64", ["P", "T"]),
-    rowSlots: graph.input("rowSlots", "int64", ["N"]),
-    promptMask: graph.input("promptMask", "float32", ["P", 1, "GT", "T"]),
-  };
+  const indices = promptInputs(graph);
   const lastRows = graph.input("lastRows", "int64", ["P"]);
   const inverseTemperature = graph.input("inverseTemperature", "float32", []);
   const hidden = transformer(weights, config, inputs, (projected, layer) => {
-    const { rows, keys, values } = promptAttention(projected, indices, config);
-    graph.output(`keys.${layer}`, keys);
-    graph.output(`values.${layer}`, values);
+    const { rows, prefixKeys, prefixValues, promptKeys, promptValues } = promptAttention(projected, indices, config);
+    graph.output(`prefixKeys.${layer}`, prefixKeys);
+    graph.output(`prefixValues.${layer}`, prefixValues);
+    graph.output(`promptKeys.${layer}`, promptKeys);
+    graph.output(`promptValues.${layer}`, promptValues);
     return rows;
   });
   graph.output("probabilities", probabilities(weights, config, Gather(hidden, lastRows), inverseTemperature));
@@ -99,13 +110,11 @@ function scoreGraph(config: ModelConfig, chunks: number, training?: Training) {
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
   const indices: PackedIndices = {
-    promptRows: graph.input("promptRows", "int64", ["P", "T"]),
+    ...promptInputs(graph),
     completionRows: graph.input("completionRows", "int64", ["P", "n", "C"]),
-    rowSlots: graph.input("rowSlots", "int64", ["N"]),
-    promptMask: graph.input("promptMask", "float32", ["P", 1, "GT", "T"]),
     promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, 1, "T"]),
     completionMask: graph.input("completionMask", "float32", [1, 1, 1, "GC", "C"]),
-    keySizes: graph.input("keySizes", "int64", [2]),
+    completionKeySizes: graph.input("completionKeySizes", "int64", [3]),
   };
   const hidden = transformer(
     weights,

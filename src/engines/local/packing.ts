@@ -1,6 +1,6 @@
 /**
- * Packs groups (one prompt, n completions) into rows without padding: every prompt once, then its completions. Plain
- * data in, index arrays for the graphs out; nothing here runs a graph.
+ * Packs groups (one prompt, n completions) into rows without padding: what all prompts begin with once, the rest of
+ * every prompt once, then its completions. Plain data in, index arrays for the graphs out; nothing here runs a graph.
  */
 import { EngineError } from "../../core/errors.ts";
 import type { AnyTensor, TensorData } from "../../graph/session.ts";
@@ -34,11 +34,25 @@ export function checkTokens(ids: TokenIds, vocabSize: number): void {
   );
 }
 
+/** How many tokens all prompts begin with, at most all but one of the shortest; 0 for a single prompt. */
+export function commonPrefix(prompts: readonly TokenIds[]): number {
+  const [first, ...others] = prompts;
+  if (!first || others.length === 0) return 0;
+  let length = Math.min(...prompts.map((prompt) => prompt.length)) - 1;
+  for (const other of others) {
+    let same = 0;
+    while (same < length && other[same] === first[same]) same++;
+    length = same;
+  }
+  return length;
+}
+
 /**
- * Rows that a group takes in a packed batch. A completion's last token needs no row: nothing is predicted from it.
+ * Rows that a group takes in a packed batch beside the common prefix. A completion's last token needs no row: nothing
+ * is predicted from it.
  */
-export function countRows({ prompt, completions }: Group): number {
-  return completions.reduce((rows, completion) => rows + Math.max(0, completion.length - 1), prompt.length);
+export function countRows({ prompt, completions }: Group, prefix = 0): number {
+  return completions.reduce((rows, completion) => rows + Math.max(0, completion.length - 1), prompt.length - prefix);
 }
 
 export interface PackedBatch {
@@ -50,7 +64,7 @@ export interface PackedBatch {
 }
 
 /** Mask `[P, 1, G·T, T]`: causal, and only real keys. `lengths` are the prompts'. */
-export function promptMask(lengths: readonly number[], slots: number, queriesPerKey: number): TensorData {
+function promptMask(lengths: readonly number[], slots: number, queriesPerKey: number): TensorData {
   const data = new Float32Array(lengths.length * queriesPerKey * slots * slots).fill(masked);
   lengths.forEach((length, p) => {
     for (let g = 0; g < queriesPerKey; g++) {
@@ -75,12 +89,64 @@ export function filledMask(filled: number, capacity: number): TensorData {
   return { shape: [1, 1, 1, capacity], data: new Float32Array(capacity).fill(masked, filled) };
 }
 
-function causalMask(slots: number, queriesPerKey: number): TensorData {
+/** Causal mask `[1 .. 1, G·S, S]` with `ones` axes of size 1 in front. */
+function causalMask(slots: number, queriesPerKey: number, ones: number): TensorData {
   const data = new Float32Array(queriesPerKey * slots * slots).fill(masked);
   for (let row = 0; row < queriesPerKey * slots; row++) {
     data.fill(0, row * slots, row * slots + (row % slots) + 1);
   }
-  return { shape: [1, 1, 1, queriesPerKey * slots, slots], data };
+  return { shape: [...Array<number>(ones).fill(1), queriesPerKey * slots, slots], data };
+}
+
+/** Rows in the making: the token, its position and its slot. */
+class Rows {
+  readonly ids: number[] = [];
+  private readonly positions: number[] = [];
+  private readonly slots: number[] = [];
+
+  /** Adds a token and returns its row. */
+  add(id: number, position: number, slot: number): number {
+    this.positions.push(position);
+    this.slots.push(slot);
+    return this.ids.push(id) - 1;
+  }
+
+  get feeds(): Record<string, AnyTensor> {
+    return {
+      ids: int64(this.ids),
+      positions: int64(this.positions, [this.positions.length, 1]),
+      rowSlots: int64(this.slots),
+    };
+  }
+}
+
+/**
+ * Prefix and prompts: fills `rows` with the prefix and returns the feeds of the two upper levels.
+ * @param padding the row that padding reads
+ */
+function upperLevels(
+  prompts: readonly TokenIds[],
+  prefix: number,
+  slots: number,
+  padding: number,
+  queriesPerKey: number,
+  rows: Rows,
+): { promptRows: number[]; feeds: Record<string, AnyTensor> } {
+  const prefixSlots = Math.max(1, prefix);
+  const prefixRows = new Array<number>(prefixSlots).fill(padding);
+  for (let t = 0; t < prefix; t++) prefixRows[t] = rows.add(prompts[0]?.[t] as number, t, t);
+  const lengths = prompts.map((prompt) => prompt.length - prefix);
+  const prefixKeyMask = new Float32Array(prefixSlots).fill(prefix === 0 ? masked : 0);
+  return {
+    promptRows: new Array<number>(prompts.length * slots).fill(padding),
+    feeds: {
+      prefixRows: int64(prefixRows, [1, prefixSlots]),
+      prefixMask: causalMask(prefixSlots, queriesPerKey, 2),
+      prefixKeyMask: { shape: [1, 1, 1, prefixSlots], data: prefixKeyMask },
+      promptMask: promptMask(lengths, slots, queriesPerKey),
+      promptKeySizes: int64([prefixSlots, slots]),
+    },
+  };
 }
 
 /**
@@ -89,50 +155,44 @@ function causalMask(slots: number, queriesPerKey: number): TensorData {
  * @param chunks into how many parts the scored tokens are cut; they are padded to at least one each
  */
 export function packGroups(groups: readonly Group[], queriesPerKey: number, chunks: number): PackedBatch {
-  const promptLengths = groups.map(({ prompt }) => prompt.length);
+  const prompts = groups.map(({ prompt }) => prompt);
+  const prefix = commonPrefix(prompts);
+  const firstPromptSlot = Math.max(1, prefix);
   // One slot more than the longest prompt, so that the dummy row has a slot that is padding.
-  const promptSlots = Math.max(...promptLengths) + 1;
+  const promptSlots = Math.max(...prompts.map((prompt) => prompt.length)) - prefix + 1;
   const perGroup = Math.max(1, ...groups.map(({ completions }) => completions.length));
   const completionSlots = Math.max(1, ...groups.flatMap((g) => g.completions.map((c) => c.length - 1)));
-  const ids: number[] = [];
-  const positions: number[] = [];
-  const rowSlots: number[] = [];
+  const firstCompletionSlot = firstPromptSlot + groups.length * promptSlots;
+  const dummy = groups.reduce((sum, group) => sum + countRows(group, prefix), prefix);
+  const rows = new Rows();
+  const { promptRows, feeds } = upperLevels(prompts, prefix, promptSlots, dummy, queriesPerKey, rows);
+  const completionRows = new Array<number>(groups.length * perGroup * completionSlots).fill(dummy);
   const scoreRows: number[] = [];
   const targets: number[] = [];
-  const rowCount = groups.reduce((sum, group) => sum + countRows(group), 0);
-  const promptRows = new Array<number>(groups.length * promptSlots).fill(rowCount);
-  const completionRows = new Array<number>(groups.length * perGroup * completionSlots).fill(rowCount);
-  const firstCompletionSlot = groups.length * promptSlots;
-
   const offsets = groups.map(({ prompt, completions }, p) => {
-    prompt.forEach((id, t) => {
-      const slot = p * promptSlots + t;
-      promptRows[slot] = ids.length;
-      rowSlots.push(slot);
-      ids.push(id);
-      positions.push(t);
-    });
-    const lastPromptRow = ids.length - 1;
+    let last = 0;
+    for (let t = prefix; t < prompt.length; t++) {
+      const slot = p * promptSlots + t - prefix;
+      last = rows.add(prompt[t] as number, t, firstPromptSlot + slot);
+      promptRows[slot] = last;
+    }
+    const lastPromptRow = last;
     return completions.map((completion, i) => {
       const offset = targets.length;
       completion.forEach((id, t) => {
-        scoreRows.push(t === 0 ? lastPromptRow : ids.length - 1);
+        scoreRows.push(t === 0 ? lastPromptRow : last);
         targets.push(id);
         if (t === completion.length - 1) return;
         const slot = (p * perGroup + i) * completionSlots + t;
-        completionRows[slot] = ids.length;
-        rowSlots.push(firstCompletionSlot + slot);
-        ids.push(id);
-        positions.push(prompt.length + t);
+        last = rows.add(id, prompt.length + t, firstCompletionSlot + slot);
+        completionRows[slot] = last;
       });
       return offset;
     });
   });
-  ids.push(0);
-  positions.push(0);
-  rowSlots.push(promptSlots - 1);
+  rows.add(0, 0, firstPromptSlot + promptSlots - 1);
   while (targets.length < chunks) {
-    scoreRows.push(rowCount);
+    scoreRows.push(dummy);
     targets.push(0);
   }
   const scored = targets.length;
@@ -140,19 +200,18 @@ export function packGroups(groups: readonly Group[], queriesPerKey: number, chun
     { length: chunks },
     (_, i) => Math.floor((scored * (i + 1)) / chunks) - Math.floor((scored * i) / chunks),
   );
+  const ownLengths = prompts.map((prompt) => prompt.length - prefix);
   return {
     offsets,
     scored,
     feeds: {
-      ids: int64(ids),
-      positions: int64(positions, [positions.length, 1]),
+      ...feeds,
+      ...rows.feeds,
       promptRows: int64(promptRows, [groups.length, promptSlots]),
       completionRows: int64(completionRows, [groups.length, perGroup, completionSlots]),
-      rowSlots: int64(rowSlots),
-      promptMask: promptMask(promptLengths, promptSlots, queriesPerKey),
-      promptKeyMask: keyMask(promptLengths, promptSlots, 3),
-      completionMask: causalMask(completionSlots, queriesPerKey),
-      keySizes: int64([promptSlots, completionSlots]),
+      promptKeyMask: keyMask(ownLengths, promptSlots, 3),
+      completionMask: causalMask(completionSlots, queriesPerKey, 3),
+      completionKeySizes: int64([firstPromptSlot, promptSlots, completionSlots]),
       scoreRows: int64(scoreRows),
       targets: int64(targets, [scored, 1]),
       chunkSizes: int64(chunkSizes),
@@ -160,32 +219,33 @@ export function packGroups(groups: readonly Group[], queriesPerKey: number, chun
   };
 }
 
-/** Packs prompts for the prefill graph, in `slots` slots each. */
+/**
+ * Packs prompts for the prefill graph.
+ * @param prefix how many tokens all of them begin with
+ * @param slots slots for the rest of each
+ */
 export function packPrompts(
   prompts: readonly TokenIds[],
+  prefix: number,
   slots: number,
   queriesPerKey: number,
 ): Record<string, AnyTensor> {
-  const promptRows = new Array<number>(prompts.length * slots).fill(0);
-  const ids: number[] = [];
-  const positions: number[] = [];
-  const rowSlots: number[] = [];
+  const rows = new Rows();
+  // Nothing is trained here, so padding may read any row.
+  const { promptRows, feeds } = upperLevels(prompts, prefix, slots, 0, queriesPerKey, rows);
   const lastRows = prompts.map((prompt, p) => {
-    prompt.forEach((id, t) => {
-      promptRows[p * slots + t] = ids.length;
-      rowSlots.push(p * slots + t);
-      ids.push(id);
-      positions.push(t);
-    });
-    return ids.length - 1;
+    let last = 0;
+    for (let t = prefix; t < prompt.length; t++) {
+      const slot = p * slots + t - prefix;
+      last = rows.add(prompt[t] as number, t, Math.max(1, prefix) + slot);
+      promptRows[slot] = last;
+    }
+    return last;
   });
-  const lengths = prompts.map((prompt) => prompt.length);
   return {
-    ids: int64(ids),
-    positions: int64(positions, [positions.length, 1]),
+    ...feeds,
+    ...rows.feeds,
     promptRows: int64(promptRows, [prompts.length, slots]),
-    rowSlots: int64(rowSlots),
-    promptMask: promptMask(lengths, slots, queriesPerKey),
     lastRows: int64(lastRows),
   };
 }
@@ -196,17 +256,18 @@ export function packPrompts(
  * @returns for each batch its groups, with the original group's and completions' indices
  */
 export function planBatches(groups: readonly Group[], maxRows: number): PlannedGroup[][] {
+  const prefix = commonPrefix(groups.map(({ prompt }) => prompt));
   const pieces = groups.flatMap((group, index) => cutGroup(group, index, maxRows));
   pieces.sort((a, b) => countRows(b) - countRows(a) || a.index - b.index);
   const batches: { rows: number; groups: PlannedGroup[] }[] = [];
   for (const piece of pieces) {
-    const rows = countRows(piece);
+    const rows = countRows(piece, prefix);
     const open = batches.find((batch) => batch.rows + rows <= maxRows);
     if (open) {
       open.rows += rows;
       open.groups.push(piece);
     } else {
-      batches.push({ rows, groups: [piece] });
+      batches.push({ rows: prefix + rows, groups: [piece] });
     }
   }
   return batches.map((batch) => batch.groups);

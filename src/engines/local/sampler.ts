@@ -8,7 +8,7 @@ import type { AnyTensor, Session, TensorData } from "../../graph/session.ts";
 import type { ChatTokenizer, ModelConfig } from "../../models/model.ts";
 import type { Sample, SamplingParams, TokenIds } from "../engine.ts";
 import { chooseToken, type TokenChoice } from "./choose-token.ts";
-import { checkTokens, filledMask, int64, keyMask, packPrompts } from "./packing.ts";
+import { checkTokens, commonPrefix, filledMask, int64, keyMask, packPrompts } from "./packing.ts";
 
 export interface SamplerModel {
   config: ModelConfig;
@@ -196,26 +196,35 @@ async function prefillPrompts(
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
   const { prompts, slots } = cache;
-  const probabilities = new Float32Array(prompts.length * config.vocabSize);
+  const { kvHeads, headDim, vocabSize } = config;
+  const prefix = commonPrefix(prompts);
+  const probabilities = new Float32Array(prompts.length * vocabSize);
   for (let start = 0; start < prompts.length;) {
     throwIfAborted(signal);
     let end = start;
-    let rows = 0;
-    while (end < prompts.length && (end === start || rows + lengthOf(prompts, end) <= maxPrefillRows)) {
-      rows += lengthOf(prompts, end++);
+    let rows = prefix;
+    while (end < prompts.length && (end === start || rows + lengthOf(prompts, end) - prefix <= maxPrefillRows)) {
+      rows += lengthOf(prompts, end++) - prefix;
     }
     const part = prompts.slice(start, end);
     const results: Record<string, TensorData> = {
       probabilities: {
-        shape: [part.length, config.vocabSize],
-        data: probabilities.subarray(start * config.vocabSize, end * config.vocabSize),
+        shape: [part.length, vocabSize],
+        data: probabilities.subarray(start * vocabSize, end * vocabSize),
       },
     };
+    const room = (batch: number, length: number): TensorData => ({
+      shape: [batch, kvHeads, length, headDim],
+      data: new Float32Array(batch * kvHeads * length * headDim),
+    });
     for (let layer = 0; layer < config.layers; layer++) {
-      results[`keys.${layer}`] = cache.promptPart(cache.promptKeys, layer, start, end);
-      results[`values.${layer}`] = cache.promptPart(cache.promptValues, layer, start, end);
+      for (const kind of ["Keys", "Values"]) {
+        results[`prefix${kind}.${layer}`] = room(1, Math.max(1, prefix));
+        results[`prompt${kind}.${layer}`] = room(part.length, slots - prefix);
+      }
     }
-    await prefill.run({ ...feeds, ...packPrompts(part, slots, config.heads / config.kvHeads) }, results);
+    await prefill.run({ ...feeds, ...packPrompts(part, prefix, slots - prefix, config.heads / kvHeads) }, results);
+    cache.setPrompts(start, prefix, results);
     start = end;
   }
   return probabilities;
@@ -259,6 +268,26 @@ class WaveCache {
       shape: [end - start, kvHeads, this.slots, headDim],
       data: (cache[layer] as Float32Array).subarray(start * size, end * size),
     };
+  }
+
+  /** Takes over keys and values of prompts from `start` on, as the prefill graph gives them. */
+  setPrompts(start: number, prefix: number, results: Readonly<Record<string, TensorData>>): void {
+    const { layers, headDim, kvHeads } = this.config;
+    const own = (this.slots - prefix) * headDim;
+    const copy = (cache: Float32Array, kind: string, layer: number): void => {
+      const shared = (results[`prefix${kind}.${layer}`] as TensorData).data;
+      const rest = (results[`prompt${kind}.${layer}`] as TensorData).data;
+      for (let from = 0, to = start * kvHeads; from * own < rest.length; from++, to++) {
+        const head = from % kvHeads;
+        const at = to * this.slots * headDim;
+        cache.set(shared.subarray(head * prefix * headDim, (head + 1) * prefix * headDim), at);
+        cache.set(rest.subarray(from * own, (from + 1) * own), at + prefix * headDim);
+      }
+    };
+    for (let layer = 0; layer < layers; layer++) {
+      copy(this.promptKeys[layer] as Float32Array, "Keys", layer);
+      copy(this.promptValues[layer] as Float32Array, "Values", layer);
+    }
   }
 
   /** Makes room for the first tokens of `rows` completions. */

@@ -174,52 +174,56 @@ describe("scoreTokens", () => {
 });
 
 describe("packedAttention", () => {
-  const groups = [
+  const apart = [
     { prompt: [5, 6, 7], completions: [[1, 2, 3], [4]] },
     { prompt: [8], completions: [[1, 2]] },
   ];
+  const sharing = [
+    { prompt: [5, 6, 7, 9], completions: [[1, 2, 3], [4]] },
+    { prompt: [5, 6, 8], completions: [[1, 2]] },
+  ];
 
   it.each([
-    ["as many key heads as query heads", 2, 2],
-    ["query heads that share keys", 4, 2],
-  ])("gives gradients of queries, keys and values through slots and back, %s", async (_name, heads, kvHeads) => {
-    const headDim = 2;
-    const config = tinyConfig({ heads, kvHeads, headDim });
-    const { feeds } = packGroups(groups, heads / kvHeads, 1);
-    const rows = feeds["ids"]!.shape[0] as number;
-    const names = [
-      "promptRows",
-      "completionRows",
-      "rowSlots",
-      "promptMask",
-      "promptKeyMask",
-      "completionMask",
-      "keySizes",
-    ] as const satisfies readonly (keyof PackedIndices)[];
-    const dimensions: Record<(typeof names)[number], (string | number)[]> = {
-      promptRows: ["P", "T"],
-      completionRows: ["P", "n", "C"],
-      rowSlots: ["N"],
-      promptMask: ["P", 1, "GT", "T"],
-      promptKeyMask: ["P", 1, 1, 1, "T"],
-      completionMask: [1, 1, 1, "GC", "C"],
-      keySizes: [2],
-    };
-    const input = (features: number): Differentiable => ({ shape: [rows, features], dimensions: ["N", features] });
-    const real = rows - 1;
-    await expectRightGradients({
-      inputs: { q: input(heads * headDim), k: input(kvHeads * headDim), v: input(kvHeads * headDim) },
-      fixed: {
-        ...Object.fromEntries(
-          names.map((name) => [name, { tensor: feeds[name] as AnyTensor, dimensions: dimensions[name] }]),
-        ),
-        realRows: int64([real], ...Array.from({ length: real }, (_, row) => row)),
-      },
-      build: (v) => {
-        const out = packedAttention({ q: v.q!, k: v.k!, v: v.v! }, v as unknown as PackedIndices, config);
-        // The last row is a dummy: what attention gives there is never read.
-        return gatherRows(Add(out, v.q!), v.realRows!);
-      },
-    });
-  });
+    ["as many key heads as query heads", 2, 2, apart],
+    ["query heads that share keys", 4, 2, apart],
+    ["prompts that begin alike", 4, 2, sharing],
+  ])(
+    "gives gradients of queries, keys and values through slots and back, %s",
+    async (_name, heads, kvHeads, groups) => {
+      const headDim = 2;
+      const config = tinyConfig({ heads, kvHeads, headDim });
+      const { feeds } = packGroups(groups, heads / kvHeads, 1);
+      const rows = feeds["ids"]!.shape[0] as number;
+      const dimensions: Record<keyof PackedIndices, (string | number)[]> = {
+        prefixRows: [1, "F"],
+        promptRows: ["P", "T"],
+        completionRows: ["P", "n", "C"],
+        rowSlots: ["N"],
+        prefixMask: [1, 1, "GF", "F"],
+        prefixKeyMask: [1, 1, 1, "F"],
+        promptMask: ["P", 1, "GT", "T"],
+        promptKeyMask: ["P", 1, 1, 1, "T"],
+        completionMask: [1, 1, 1, "GC", "C"],
+        promptKeySizes: [2],
+        completionKeySizes: [3],
+      };
+      const names = Object.keys(dimensions) as (keyof PackedIndices)[];
+      const input = (features: number): Differentiable => ({ shape: [rows, features], dimensions: ["N", features] });
+      const real = rows - 1;
+      await expectRightGradients({
+        inputs: { q: input(heads * headDim), k: input(kvHeads * headDim), v: input(kvHeads * headDim) },
+        fixed: {
+          ...Object.fromEntries(
+            names.map((name) => [name, { tensor: feeds[name] as AnyTensor, dimensions: dimensions[name] }]),
+          ),
+          realRows: int64([real], ...Array.from({ length: real }, (_, row) => row)),
+        },
+        build: (v) => {
+          const out = packedAttention({ q: v.q!, k: v.k!, v: v.v! }, v as unknown as PackedIndices, config);
+          // The last row is a dummy: what attention gives there is never read.
+          return gatherRows(Add(out, v.q!), v.realRows!);
+        },
+      });
+    },
+  );
 });
