@@ -2,6 +2,7 @@
  * AdamW as two pure functions over named arrays (Kingma and Ba 2015; Loshchilov and Hutter 2019), and the global norm
  * that gradients are clipped by. Arithmetic is in float64; what is kept is float32.
  */
+import { EngineError } from "../../core/errors.ts";
 import type { AdamParams } from "../engine.ts";
 
 export interface AdamState {
@@ -17,6 +18,21 @@ export function initAdam(weights: ReadonlyMap<string, Float32Array>): AdamState 
   const zeros = (): Map<string, Float32Array> =>
     new Map([...weights].map(([name, data]) => [name, new Float32Array(data.length)]));
   return { step: 0, first: zeros(), second: zeros() };
+}
+
+/** @throws EngineError on a number that would spoil the weights */
+export function checkAdamParams(params: AdamParams): void {
+  const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, maxGradNorm = 1 } = params;
+  const check = (field: keyof AdamParams, isRight: boolean, expected: string): void => {
+    if (isRight) return;
+    throw new EngineError("ENGINE_OPTIMIZER", `AdamW: ${field} must be ${expected}, got ${params[field]}.`);
+  };
+  check("learningRate", Number.isFinite(learningRate) && learningRate >= 0, "0 or more");
+  check("beta1", beta1 >= 0 && beta1 < 1, "from 0 to below 1");
+  check("beta2", beta2 >= 0 && beta2 < 1, "from 0 to below 1");
+  check("epsilon", Number.isFinite(epsilon) && epsilon > 0, "above 0");
+  check("weightDecay", Number.isFinite(weightDecay) && weightDecay >= 0, "0 or more");
+  check("maxGradNorm", maxGradNorm > 0, "above 0 (Infinity: no clipping)");
 }
 
 /** Global L2 norm of all gradients. */

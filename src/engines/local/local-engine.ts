@@ -18,7 +18,7 @@ import type {
   SamplingParams,
   TokenIds,
 } from "../engine.ts";
-import { adamStep, type AdamState, gradientNorm, initAdam } from "./adamw.ts";
+import { adamStep, type AdamState, checkAdamParams, gradientNorm, initAdam } from "./adamw.ts";
 import { countBatch, groupData, lossFeeds } from "./batches.ts";
 import { buildDecodeGraph, buildPrefillGraph, buildScoreGraph, buildTrainGraph, type BuiltGraph } from "./graphs.ts";
 import { resolveLoss } from "./losses.ts";
@@ -172,6 +172,7 @@ export class LocalEngine implements Engine {
 
   async optimStep(params: AdamParams): Promise<OptimResult> {
     this.checkOpen();
+    checkAdamParams(params);
     const { gradients } = this;
     this.gradients = new Map();
     if (gradients.size === 0) return { gradNorm: 0, applied: false };
@@ -187,6 +188,7 @@ export class LocalEngine implements Engine {
   }
 
   async zeroGrad(): Promise<void> {
+    this.checkOpen();
     this.gradients = new Map();
   }
 
@@ -229,16 +231,15 @@ export class LocalEngine implements Engine {
 
   /** Overwrites trained weights, such as with an adapter from elsewhere. @throws EngineError on an unknown name or size */
   replaceTrained(values: ReadonlyMap<string, Float32Array>): void {
-    for (const [name, data] of values) {
-      const own = this.weights.trained.get(name);
-      if (own?.length !== data.length) {
-        throw new EngineError(
-          "ENGINE_WEIGHT",
-          `${name} has ${data.length} numbers, expected ${own?.length ?? "no such weight"}.`,
-        );
-      }
-      own.set(data);
+    for (const [name, { length }] of values) {
+      const expected = this.weights.trained.get(name)?.length;
+      if (expected === length) continue;
+      throw new EngineError(
+        "ENGINE_WEIGHT",
+        `${name} has ${length} numbers, expected ${expected ?? "no such weight"}.`,
+      );
     }
+    for (const [name, data] of values) this.weights.trained.get(name)?.set(data);
     this.weights.touch();
   }
 

@@ -10,7 +10,8 @@
  * - cispo: −stopgrad(min(r, 1 + clipHigh))·A·logprob (MiniMax 2025)
  * - with klCoef: plus klCoef·k, k an estimator of KL(policy ‖ reference) (Schulman 2020)
  */
-import type { Aggregation, Loss, LossName } from "../engine.ts";
+import { EngineError } from "../../core/errors.ts";
+import { type Aggregation, type Loss, type LossName, lossNames } from "../engine.ts";
 import type { Value } from "../../graph/graph.ts";
 import { Add, Exp, MatMul, Max, Min, Mul, Neg, ReduceSum, Sub } from "../../graph/operators.ts";
 
@@ -45,8 +46,16 @@ const defaultAggregations: Partial<Record<LossName, Aggregation>> = {
   dr_grpo: "constant",
 };
 
-/** The loss with its defaults filled in. */
+/** The loss with its defaults filled in. @throws EngineError on an unknown name or a number that can't be meant */
 export function resolveLoss(loss: Loss): LossShape & { aggregation: Aggregation } {
+  if (!lossNames.includes(loss.name)) {
+    throw new EngineError("ENGINE_LOSS", `There is no loss "${loss.name}". Losses: ${lossNames.join(", ")}.`);
+  }
+  for (const field of ["clipLow", "clipHigh", "klCoef"] as const) {
+    const value = loss[field] ?? 0;
+    if (Number.isFinite(value) && value >= 0) continue;
+    throw new EngineError("ENGINE_LOSS", `The loss "${loss.name}" needs ${field} to be 0 or more, got ${value}.`);
+  }
   const clip = defaultClips[loss.name] ?? { low: 0.2, high: 0.2 };
   return {
     name: loss.name,
