@@ -2,7 +2,7 @@
 import { copyFile, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { AdamParams, Datum } from "../../../src/engines/engine.ts";
+import type { AdamParams, Datum, Sample } from "../../../src/engines/engine.ts";
 import { LocalEngine, type LocalEngineOptions } from "../../../src/engines/local/index.ts";
 import { loadModel } from "../../../src/models/load.ts";
 import { makeTinyEngine, makeTinyModel, temporaryFolder, tinyConfig, writeTinyModel } from "./tiny-models.ts";
@@ -235,9 +235,7 @@ describe("loading", () => {
 
   it("works with token ids where the model has no tokenizer, and says so of text", async () => {
     await using engine = new LocalEngine({ ...(await makeTinyModel()), tokenizer: null });
-    const [[sample]] = (await engine.sample([[1]], { n: 1, maxTokens: 3, temperature: 0, seed: 1 })) as [
-      [{ ids: number[]; text: string }],
-    ];
+    const [[sample]] = (await engine.sample([[1]], { n: 1, maxTokens: 3, temperature: 0, seed: 1 })) as [[Sample]];
     expect([sample.ids.length, sample.text]).toEqual([3, ""]);
     expect(() => engine.tokenizer.encode("text")).toThrow(expect.objectContaining({ code: "ENGINE_NO_TOKENIZER" }));
   });
