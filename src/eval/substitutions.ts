@@ -20,7 +20,7 @@ export interface SubstitutionOptions {
 
 /**
  * The words that the model adds where a certain word stands, best first: ordered by count times how much the two words
- * keep to each other (Dice 1945), so that a word that the model adds to every query doesn't count as learnt.
+ * keep to each other (Dice 1945). A word that the model adds nearly as often elsewhere doesn't count as learnt.
  */
 export function findSubstitutions(
   rewrites: readonly RewrittenQuery[],
@@ -49,8 +49,15 @@ export function findSubstitutions(
   }
   const strength = ({ from, to, count }: ReportSubstitution): number =>
     (count * 2 * count) / ((fromCounts.get(from) ?? 0) + (toCounts.get(to) ?? 0));
+  // A word that comes as often where `from` does not stand is a habit and not a substitution.
+  const total = rewrites.filter(({ written }) => written !== null).length;
+  const isHabit = ({ from, to, count }: ReportSubstitution): boolean => {
+    const withFrom = fromCounts.get(from) ?? 0;
+    const elsewhere = ((toCounts.get(to) ?? 0) - count) / Math.max(1, total - withFrom);
+    return count / withFrom < 2 * elsewhere;
+  };
   return [...pairs.values()]
-    .filter(({ count }) => count >= minCount)
+    .filter((pair) => pair.count >= minCount && !isHabit(pair))
     .sort((a, b) => strength(b) - strength(a) || (a.from < b.from ? -1 : 1))
     .slice(0, limit);
 }
