@@ -71,13 +71,17 @@ export function isTemporaryName(path: string): boolean {
 
 /**
  * Writes a file so that readers see the old or the new content and never a part: temporary name, flush, rename.
- * Missing folders are made.
+ * @param options.makeFolders whether missing folders are made; default true
  * @throws RecR1Error `DISK_FULL`, `NO_PERMISSION` … with the path
  */
-export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  { makeFolders = true }: { makeFolders?: boolean } = {},
+): Promise<void> {
   const temporary = temporaryName(path);
   try {
-    await mkdir(dirname(path), { recursive: true });
+    if (makeFolders) await mkdir(dirname(path), { recursive: true });
     const handle = await open(temporary, "wx");
     try {
       await handle.writeFile(data);

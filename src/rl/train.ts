@@ -73,6 +73,9 @@ interface Loop<E extends object> extends Session<E> {
   onEvent: OnTrainEvent;
   order: PromptOrder<LoadedExample<E>>;
   warmupOrder: PromptOrder<Datum> | undefined;
+  /** When this process began, and the steps that were done by then; for the time that is left. */
+  startedAt: number;
+  startedStep: number;
   /** Whether the weights have changed since the last whole step. */
   weightsInMidStep: boolean;
 }
@@ -122,6 +125,8 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       onEvent,
       order,
       warmupOrder,
+      startedAt: performance.now(),
+      startedStep: session.state.step,
       weightsInMidStep: false,
     };
     const totalSteps = config.warmupSteps + config.steps;
@@ -136,7 +141,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
 
 async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Promise<EndReason> {
   const { config, state } = loop;
-  const startedAt = performance.now();
+  const { startedAt } = loop;
   let savedAt = loop.resumedAt ?? 0;
   let stepSeconds = 0;
   const endReason = (): EndReason | undefined => {
@@ -190,7 +195,9 @@ async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Pr
   state.cursor = outcome.cursor;
   state.skippedInRow = outcome.skipped ? state.skippedInRow + 1 : 0;
   loop.weightsInMidStep = false;
-  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds: total * (totalSteps - step) });
+  // Evaluations and checkpoints so far are in the mean, so those to come are in the estimate.
+  const secondsPerStep = (performance.now() - loop.startedAt) / 1000 / (step - loop.startedStep);
+  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds: secondsPerStep * (totalSteps - step) });
   if (state.skippedInRow > config.maxSkippedSteps) {
     throw new EngineError(
       "NOT_FINITE",

@@ -48,7 +48,7 @@ export async function listCheckpoints(checkpointsDir: string): Promise<number[]>
 }
 
 /**
- * Writes a checkpoint: everything goes to a temporary folder that is flushed to disk and then renamed.
+ * Writes a checkpoint into a folder that exists: everything goes to a temporary folder that is flushed to disk and then renamed.
  * @param saveEngine writes the engine's files to the absent folder it is given
  * @throws RecR1Error `DISK_FULL` …; what was there before stays as it was
  */
@@ -61,7 +61,7 @@ export async function writeCheckpoint(
   const target = join(checkpointsDir, stepName(step));
   const temporary = temporaryName(target);
   try {
-    await mkdir(temporary, { recursive: true });
+    await mkdir(temporary);
     await saveEngine(join(temporary, "engine"));
     await writeFile(join(temporary, trainerFile), `${JSON.stringify(state, null, 2)}\n`);
     const checksums: Checksums = {};

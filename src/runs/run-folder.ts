@@ -68,8 +68,15 @@ export class RunFolder {
     }
   }
 
+  /**
+   * Says what is run, and makes the folders of everything else. From then on no folder is made again, so that a run
+   * whose folder was removed ends instead of going on in half a folder.
+   */
   async writeManifest(manifest: RunManifest): Promise<void> {
     await this.writeJson(names.config, manifest);
+    for (const folder of [names.rollouts, names.evaluations, names.checkpoints]) {
+      await mkdir(join(this.dir, folder), { recursive: true });
+    }
   }
 
   async appendMetrics(record: MetricsRecord): Promise<void> {
@@ -82,7 +89,7 @@ export class RunFolder {
 
   async writeRollouts(step: number, records: readonly RolloutRecord[]): Promise<void> {
     const path = join(this.dir, names.rollouts, `${stepName(step)}.jsonl`);
-    await writeFileAtomic(path, records.map(toJsonLine).join(""));
+    await writeFileAtomic(path, records.map(toJsonLine).join(""), { makeFolders: false });
   }
 
   /** @param name the file's name without `.json`, such as `valid-step-000010` */
@@ -96,7 +103,7 @@ export class RunFolder {
 
   /** Keeps data that explain a failure, under `name` in the run folder. */
   async writeJson(name: string, value: unknown): Promise<void> {
-    await writeFileAtomic(join(this.dir, name), `${JSON.stringify(value, null, 2)}\n`);
+    await writeFileAtomic(join(this.dir, name), `${JSON.stringify(value, null, 2)}\n`, { makeFolders: false });
   }
 
   async saveCheckpoint(step: number, state: unknown, saveEngine: (dir: string) => Promise<void>): Promise<void> {

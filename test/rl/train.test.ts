@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -213,6 +214,28 @@ describe("train", () => {
     expect(await steps(runDir)).toHaveLength(3);
     expect(JSON.parse(await readFile(join(runDir, "skipped-batch.json"), "utf8"))).toMatchObject({ step: 3 });
     expect(engine.state).toBe(makeParts().engine.state);
+  });
+
+  it("ends when its folder is removed, and leaves no half of one", async () => {
+    const runDir = join(root, "run");
+    const { engine, recommender } = makeParts();
+    let calls = 0;
+    engine.onCall = (call) => {
+      if (call === "forwardBackward" && ++calls === 3) rmSync(runDir, { recursive: true });
+    };
+    const attempt = train({ task: makeTask(), engine, recommender, runDir, ...quick });
+    await expect(attempt).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await readdir(root)).toEqual([]);
+  });
+
+  it("ends when time is up, with an evaluation and a checkpoint", async () => {
+    const { engine, recommender } = makeParts();
+    const runDir = join(root, "run");
+    const options = { ...quick, steps: 100_000, evalEvery: 100_000, checkpointEvery: 100_000, maxMinutes: 0.02 };
+    const result = await train({ task: makeTask(), engine, recommender, runDir, ...options });
+    expect(result.reason).toBe("time");
+    expect((await readMetrics(runDir)).at(-1)).toMatchObject({ kind: "evaluation", step: result.step });
+    expect(await readdir(join(runDir, "checkpoints"))).toHaveLength(1);
   });
 
   it("ends early without a new best, and keeps the best checkpoint", async () => {

@@ -63,6 +63,7 @@ describe("RunFolder", () => {
   it("forgets what came after the step it is rewound to", async () => {
     const dir = join(root, "run");
     const { folder } = await RunFolder.open(dir, { resume: false });
+    await folder.writeManifest(manifest);
     const best: BestRecord = { step: 1, metric: "m", value: 0.5, checkpoint: "step-000001" };
     for (const step of [1, 2, 3]) {
       await folder.writeRollouts(step, [{ step } as RolloutRecord]);
