@@ -9,6 +9,11 @@ export interface CommandEntry {
 
 export const commands: readonly CommandEntry[] = [
   {
+    name: "demo",
+    description: "icon search, end to end: train, compare, report",
+    load: () => import("./demo/demo-command.ts"),
+  },
+  {
     name: "train",
     description: "train a policy on a task file",
     load: () => import("./train-command.ts"),
@@ -27,5 +32,10 @@ export const commands: readonly CommandEntry[] = [
     name: "model",
     description: "fetch and list models",
     load: () => import("./model-command.ts"),
+  },
+  {
+    name: "verify",
+    description: "compare our numbers with other programs' reference values",
+    load: () => import("./verify-command.ts"),
   },
 ];
