@@ -5,6 +5,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import type { ConfigLayer } from "../core/config.ts";
 import { AbortError, CheckpointError } from "../core/errors.ts";
 import { train } from "../rl/train.ts";
+import type { RunManifest } from "../runs/records.ts";
 import { readManifest } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
@@ -46,7 +47,8 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     ];
     // Wrong options show before anything is loaded.
     resolveLaunchConfig(given);
-    const loaded = await loadTask(file, { data: flags.data });
+    const data = flags.data ?? (flags.resume && flags.run !== undefined ? await storedData(flags.run) : undefined);
+    const loaded = await loadTask(file, { data });
     const { task } = loaded;
     runDir = flags.run ?? `runs/${task.name.replace(/[^\w.-]+/g, "-")}`;
     const own = [
@@ -69,7 +71,7 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
       onEvent: printer.onEvent,
       launch: {
         taskFile: loaded.path,
-        data: flags.data === undefined ? null : resolve(flags.data),
+        data: data === undefined ? null : resolve(data),
         engine: config.engine,
       },
     });
@@ -91,11 +93,23 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
 
 /** The settings that a run began with; none where the folder holds no run yet. */
 async function storedLayer(runDir: string): Promise<ConfigLayer[]> {
+  const manifest = await storedManifest(runDir);
+  if (!manifest) return [];
+  const { config, launch } = manifest;
+  return [{ source: `${runDir}/config.json`, values: { ...config, ...(launch.engine as Record<string, unknown>) } }];
+}
+
+/** The data folder that a run began with, as an absolute path. */
+async function storedData(runDir: string): Promise<string | undefined> {
+  const data = (await storedManifest(runDir))?.launch.data;
+  return typeof data === "string" ? data : undefined;
+}
+
+async function storedManifest(runDir: string): Promise<RunManifest | undefined> {
   try {
-    const { config, launch } = await readManifest(runDir);
-    return [{ source: `${runDir}/config.json`, values: { ...config, ...(launch.engine as Record<string, unknown>) } }];
+    return await readManifest(runDir);
   } catch (error) {
-    if (error instanceof CheckpointError && error.code === "RUN_MISSING") return [];
+    if (error instanceof CheckpointError && error.code === "RUN_MISSING") return undefined;
     throw error;
   }
 }

@@ -73,9 +73,8 @@ interface Loop<E extends object> extends Session<E> {
   onEvent: OnTrainEvent;
   order: PromptOrder<LoadedExample<E>>;
   warmupOrder: PromptOrder<Datum> | undefined;
-  /** When this process began, and the steps that were done by then; for the time that is left. */
-  startedAt: number;
-  startedStep: number;
+  /** What this process has spent so far, for the time that is left. */
+  spent: { steps: number; stepSeconds: number; evaluationSeconds: number };
   /** Whether the weights have changed since the last whole step. */
   weightsInMidStep: boolean;
 }
@@ -125,8 +124,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       onEvent,
       order,
       warmupOrder,
-      startedAt: performance.now(),
-      startedStep: session.state.step,
+      spent: { steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
       weightsInMidStep: false,
     };
     const totalSteps = config.warmupSteps + config.steps;
@@ -141,7 +139,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
 
 async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Promise<EndReason> {
   const { config, state } = loop;
-  const { startedAt } = loop;
+  const startedAt = performance.now();
   let savedAt = loop.resumedAt ?? 0;
   let stepSeconds = 0;
   const endReason = (): EndReason | undefined => {
@@ -149,14 +147,18 @@ async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Pro
     if (state.step >= totalSteps) return "steps";
     if (earlyStop > 0 && state.evaluationsSinceBest >= earlyStop) return "early_stop";
     const seconds = (performance.now() - startedAt) / 1000;
-    return maxMinutes > 0 && seconds + stepSeconds > maxMinutes * 60 ? "time" : undefined;
+    // Another step and the evaluation that ends the run have to fit.
+    const next = stepSeconds + loop.spent.evaluationSeconds;
+    return maxMinutes > 0 && seconds + next > maxMinutes * 60 ? "time" : undefined;
   };
   try {
     for (;;) {
       let ended = endReason();
       const evaluates = isEvaluationDue(loop, ended !== undefined);
       if (evaluates) {
+        const start = performance.now();
         await evaluateInBetween(loop);
+        loop.spent.evaluationSeconds = (performance.now() - start) / 1000;
         ended ??= endReason();
       }
       if (
@@ -195,9 +197,9 @@ async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Pr
   state.cursor = outcome.cursor;
   state.skippedInRow = outcome.skipped ? state.skippedInRow + 1 : 0;
   loop.weightsInMidStep = false;
-  // Evaluations and checkpoints so far are in the mean, so those to come are in the estimate.
-  const secondsPerStep = (performance.now() - loop.startedAt) / 1000 / (step - loop.startedStep);
-  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds: secondsPerStep * (totalSteps - step) });
+  loop.spent.steps++;
+  loop.spent.stepSeconds += total;
+  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds: estimateSeconds(loop, totalSteps) });
   if (state.skippedInRow > config.maxSkippedSteps) {
     throw new EngineError(
       "NOT_FINITE",
@@ -205,6 +207,14 @@ async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Pr
       { details: { step } },
     );
   }
+}
+
+/** Seconds until the last step and its evaluation are done, from what steps took so far and the last evaluation. */
+function estimateSeconds<E extends object>({ config, state, spent, valid }: Loop<E>, totalSteps: number): number {
+  const steps = totalSteps - state.step;
+  const isEvaluated = valid.length > 0 && config.evalEvery > 0;
+  const evaluations = isEvaluated ? Math.ceil(steps / config.evalEvery) : 0;
+  return (steps * spent.stepSeconds) / spent.steps + evaluations * spent.evaluationSeconds;
 }
 
 /** One step of reinforcement learning. */

@@ -103,7 +103,7 @@ describe("rec-r1 train and eval", () => {
         expect(stopped.code).toBe(130);
         expect(stopped.stderr).toMatch(/Go on with: rec-r1 train .*--resume/);
       } else expect(stopped.code).toBeNull();
-      const resumed = await runProcess(folder, args(name, "--resume"));
+      const resumed = await runProcess(folder, ["train", "task.ts", "--run", inProject(name), "--resume"]);
       expect(resumed.stderr).toMatch(/resumed after step [2345]/);
       expect(await resultsOf(inProject(name))).toEqual(await resultsOf(inProject("whole")));
     });
