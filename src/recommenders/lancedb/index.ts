@@ -25,6 +25,7 @@ import {
   type OpenIndex,
 } from "./build-index.ts";
 import { loadNative, type Lance } from "./native.ts";
+import { orderFound, type Found } from "./order-found.ts";
 import { raceAbort } from "./race-abort.ts";
 
 export {
@@ -212,30 +213,32 @@ export class LanceDbRecommender implements Recommender {
   }
 
   async #ask(text: string, topK: number): Promise<Hit[]> {
-    const query = toMatchQuery(text, textColumn, this.#lance as never);
-    if (!query) return [];
+    const words = toMatchQuery(text, textColumn, this.#lance as never);
+    if (!words) return [];
     const { table, items } = this.#index;
     const most = Math.min(items.size, topK + maxTies);
     let limit = Math.min(most, topK + tieMargin);
     for (;;) {
-      let rowIds: number[];
-      let scores: number[];
+      let found: Found;
       try {
-        const found = await table.query().fullTextSearch(query).select(["_score"]).withRowId().limit(limit).toArrow();
-        rowIds = Array.from((found.getChild("_rowid") ?? []) as Iterable<bigint>, Number);
-        scores = Array.from((found.getChild("_score") ?? []) as Iterable<number>);
+        const query = table.query().fullTextSearch(words).select(["_score"]).withRowId().limit(limit);
+        found = orderFound(await query.toArrow(), items);
       } catch (cause) {
+        if (cause instanceof RecommenderError) throw cause;
         throw new RecommenderError(
           "RECOMMENDER_FAILED",
           `lancedb: could not search for ${JSON.stringify(text.slice(0, 80))}: ${(cause as Error).message}`,
           { cause },
         );
       }
-      const hits = rowIds.map((rowId, i) => ({ rowId, id: items.idOf(rowId), score: scores[i] as number }));
-      hits.sort((a, b) => b.score - a.score || (a.id < b.id ? -1 : 1));
-      const allSeen = hits.length < limit || limit === most;
-      if (allSeen || (hits[hits.length - 1]?.score ?? 0) < (hits[topK - 1]?.score ?? Infinity)) {
-        return hits.slice(0, topK).map(({ rowId, id, score }) => ({ id, score, payload: items.payloadOf(rowId) }));
+      const { places, scores } = found;
+      const isWhole = places.length < limit || limit === most;
+      if (isWhole || (scores[limit - 1] as number) < (scores[topK - 1] as number)) {
+        const length = Math.min(topK, places.length);
+        return Array.from({ length }, (_, i) => {
+          const place = places[i] as number;
+          return { id: items.idAt(place), score: scores[i] as number, payload: items.payloadAt(place) };
+        });
       }
       limit = Math.min(most, limit * 4);
     }

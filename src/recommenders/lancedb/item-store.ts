@@ -9,6 +9,12 @@ export type Payload = Readonly<Record<string, unknown>>;
 /** Row ids are fragment × 2^32 + offset; offsets of a fragment that was never changed have no gaps. */
 const fragmentSize = 2 ** 32;
 
+/** Ids in order of their code units: rank by place, and place by rank. So that ties are put in order by numbers. */
+export interface IdOrder {
+  ranks: Uint32Array;
+  places: Uint32Array;
+}
+
 export class ItemStore {
   readonly #ids: string[] = [];
   /** JSON of payloads, parsed when a hit first needs it. */
@@ -16,7 +22,8 @@ export class ItemStore {
   readonly #payloads: (Payload | undefined)[] = [];
   /** Fragment → index of its first row. */
   readonly #fragmentStarts = new Map<number, number>();
-  #indexById: Map<string, number> | undefined;
+  #idSet: Set<string> | undefined;
+  #idOrder: IdOrder | undefined;
 
   get size(): number {
     return this.#ids.length;
@@ -41,20 +48,20 @@ export class ItemStore {
     this.#payloadJson.push(payloadJson);
   }
 
-  #indexOf(rowId: number): number {
-    return (this.#fragmentStarts.get(Math.floor(rowId / fragmentSize)) ?? NaN) + (rowId % fragmentSize);
-  }
-
-  /** Id of a row. @throws RecommenderError when there is no such row. */
-  idOf(rowId: number): string {
-    const id = this.#ids[this.#indexOf(rowId)];
-    if (id !== undefined) return id;
+  /** Place of a row in the catalogue, from 0. @throws RecommenderError when there is no such row. */
+  indexOf(rowId: number): number {
+    const index = (this.#fragmentStarts.get(Math.floor(rowId / fragmentSize)) ?? NaN) + (rowId % fragmentSize);
+    if (index < this.#ids.length) return index;
     throw new RecommenderError("RECOMMENDER_BAD_ANSWER", `lancedb: answered with row ${rowId}, which isn't there.`);
   }
 
-  /** Payload of a row; the same object every time. */
-  payloadOf(rowId: number): Payload {
-    const index = this.#indexOf(rowId);
+  /** Id of the item at a place. */
+  idAt(index: number): string {
+    return this.#ids[index] as string;
+  }
+
+  /** Payload of the item at a place; the same object every time. */
+  payloadAt(index: number): Payload {
     const known = this.#payloads[index];
     if (known) return known;
     const payload = Object.freeze(JSON.parse(this.#payloadJson[index] ?? "{}") as Record<string, unknown>);
@@ -63,8 +70,19 @@ export class ItemStore {
     return payload;
   }
 
+  /** The order of all ids, made when first needed. */
+  get idOrder(): IdOrder {
+    if (this.#idOrder) return this.#idOrder;
+    const places = Uint32Array.from(this.#ids.keys());
+    places.sort((a, b) => (this.idAt(a) < this.idAt(b) ? -1 : 1));
+    const ranks = new Uint32Array(places.length);
+    places.forEach((place, rank) => (ranks[place] = rank));
+    this.#idOrder = { ranks, places };
+    return this.#idOrder;
+  }
+
   has(id: string): boolean {
-    this.#indexById ??= new Map(this.#ids.map((known, index) => [known, index]));
-    return this.#indexById.has(id);
+    this.#idSet ??= new Set(this.#ids);
+    return this.#idSet.has(id);
   }
 }
