@@ -74,7 +74,7 @@ async function step(
   params: AdamParams,
   gradients?: ReadonlyMap<string, Float32Array>,
 ): Promise<{ weights: ReadonlyMap<string, Float32Array>; gradNorm: number }> {
-  await using engine = new LocalEngine(await loadModel(folder), { full: true });
+  await using engine = new LocalEngine(await loadModel(folder), { full: true, threads: 1 });
   await engine.forwardBackward(reference.data, { name: "grpo", klCoef: 0.04 });
   if (gradients) {
     for (const [name, own] of engine.pendingGradients) own.set(gradients.get(name) ?? new Float32Array(own.length));

@@ -43,7 +43,7 @@ export async function verifyTinyModel(folder: string): Promise<{ checks: Check[]
 }
 
 async function verifyLosses(folder: string, reference: TinyReference, skipped: string[]): Promise<Check[]> {
-  await using engine = new LocalEngine(await loadModel(folder), { full: true });
+  await using engine = new LocalEngine(await loadModel(folder), { full: true, threads: 1 });
   const checks: Check[] = [
     {
       quantity: "log-probs",
@@ -113,7 +113,12 @@ async function verifyLora(folder: string, reference: TinyReference, skipped: str
   }
   const { rank, alpha } = reference.lora;
   const loraTargets = projectionNames.filter((name) => [...adapter.keys()].some((key) => isOf(key, name)));
-  await using engine = new LocalEngine(await loadModel(folder), { loraRank: rank, loraAlpha: alpha, loraTargets });
+  await using engine = new LocalEngine(await loadModel(folder), {
+    loraRank: rank,
+    loraAlpha: alpha,
+    loraTargets,
+    threads: 1,
+  });
   const untrained = await engine.logprobs(reference.data);
   engine.replaceTrained(adapter);
   const logprobs = await engine.logprobs(reference.data);
