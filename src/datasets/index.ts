@@ -22,3 +22,4 @@ export {
   type LoadIconsOptions,
 } from "./icons.ts";
 export { groupByKeys, splitItems, type PartSize, type SplitOptions } from "./split.ts";
+export { readQrels, readRun, writeQrels, writeRun } from "./trec.ts";

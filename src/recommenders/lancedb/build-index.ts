@@ -12,7 +12,7 @@ import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { normalizeText, toFtsOptions, type Analysis } from "./analysis.ts";
 import { ItemStore } from "./item-store.ts";
 import { loadNative } from "./native.ts";
-import { raceAbort } from "./race-abort.ts";
+import { raceAbort } from "../race-abort.ts";
 
 /** `indexDir` of an index that is kept in memory and gone when it is closed. */
 export const inMemory = "memory://";

@@ -26,7 +26,7 @@ import {
 } from "./build-index.ts";
 import { loadNative, type Lance } from "./native.ts";
 import { orderFound, type Found } from "./order-found.ts";
-import { raceAbort } from "./race-abort.ts";
+import { raceAbort } from "../race-abort.ts";
 
 export {
   englishStopWords,

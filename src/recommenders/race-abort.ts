@@ -1,5 +1,5 @@
 /** Not waiting longer than somebody wants to wait. */
-import { AbortError, throwIfAborted } from "../../core/errors.ts";
+import { AbortError, throwIfAborted } from "../core/errors.ts";
 
 /**
  * What `work` comes to, or {@link AbortError} as soon as `signal` fires; the work itself then ends in the background
