@@ -5,7 +5,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { CheckpointError, ConfigError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
 import type { Engine } from "../engines/engine.ts";
-import { compareSystems } from "../eval/compare.ts";
+import { compareSystems, scoresByExample } from "../eval/compare.ts";
 import { evaluatePolicy, evaluateRaw } from "../eval/evaluate.ts";
 import type { EvaluateOptions } from "../eval/evaluate.ts";
 import type { Evaluation } from "../rl/evaluation.ts";
@@ -171,7 +171,11 @@ function summarise(systems: readonly System[]): ReturnType<typeof compareSystems
 } {
   const { metric, records } = (systems[0] as System).evaluation;
   const ids = records.map(({ example }) => example);
-  const scored = systems.map(({ id, name, evaluation }) => ({ id, name, scores: scoresOf(evaluation, metric, ids) }));
+  const scored = systems.map(({ id, name, evaluation }) => ({
+    id,
+    name,
+    scores: scoresByExample(evaluation, metric, ids),
+  }));
   const rest = systems.slice(2).map(({ id }) => id);
   const pairs = rest.flatMap((id) =>
     ["raw", "untrained", ...(id === "tuned" ? [] : ["tuned"])].map((baseline) => [id, baseline] as const),
@@ -184,19 +188,6 @@ function summarise(systems: readonly System[]): ReturnType<typeof compareSystems
     counts: byId(({ counts }) => counts),
     ...compareSystems(scored, pairs),
   };
-}
-
-/** An evaluation's scores in the order of `ids`, the mean over an example's completions; null where all failed. */
-function scoresOf({ records }: Evaluation, metric: string, ids: readonly string[]): (number | null)[] {
-  const scores = new Map<string, number[]>();
-  for (const record of records) {
-    const score = record.scores?.[metric];
-    if (score !== undefined) scores.set(record.example, [...(scores.get(record.example) ?? []), score]);
-  }
-  return ids.map((id) => {
-    const own = scores.get(id);
-    return own ? own.reduce((sum, score) => sum + score, 0) / own.length : null;
-  });
 }
 
 function formatResult(

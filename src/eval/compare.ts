@@ -10,6 +10,7 @@ import {
   holmCorrection,
   pairedRandomizationTest,
 } from "./significance.ts";
+import type { Evaluation } from "../rl/evaluation.ts";
 import type { ReportComparison, ReportSystem } from "./report/report-data.ts";
 
 export interface ScoredSystem {
@@ -72,6 +73,19 @@ export function compareSystems(
   });
   const corrected = holmCorrection(tested.map(({ p }) => p));
   return { systems: summaries, comparisons: tested.map((pair, i) => ({ ...pair, p: corrected[i] as number })) };
+}
+
+/** An evaluation's scores in the order of `ids`, the mean over an example's completions; null where all failed. */
+export function scoresByExample({ records }: Evaluation, metric: string, ids: readonly string[]): (number | null)[] {
+  const scores = new Map<string, number[]>();
+  for (const record of records) {
+    const score = record.scores?.[metric];
+    if (score !== undefined) scores.set(record.example, [...(scores.get(record.example) ?? []), score]);
+  }
+  return ids.map((id) => {
+    const own = scores.get(id);
+    return own ? own.reduce((sum, score) => sum + score, 0) / own.length : null;
+  });
 }
 
 /** Scores of both on the queries that both have one for. */

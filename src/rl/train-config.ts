@@ -78,7 +78,11 @@ export const trainConfigSchema = z.object({
   evalAtStart: z.boolean().default(true).describe("evaluate before the first step, too"),
   evalLimit: countOrOff().default(200).describe("examples of the validation split to use; 0: all"),
   earlyStop: countOrOff().default(0).describe("end after this many evaluations without a new best; 0: off"),
-  maxMinutes: z.number().min(0).default(0).describe("end when another step and an evaluation would go past this; 0: no limit"),
+  maxMinutes: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("end when another step and an evaluation would go past this; 0: no limit"),
 
   checkpointEvery: countOrOff().default(10).describe("steps between checkpoints, besides those at evaluations"),
   keepCheckpoints: count().default(2).describe("newest checkpoints kept, besides the best"),

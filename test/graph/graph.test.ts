@@ -64,8 +64,16 @@ describe("shapes", () => {
   it.each([
     [[2, 3], [3], [2, 3]],
     [[], [2], [2]],
-    [["N", 1], [1, 4], ["N", 4]],
-    [["N", 3], ["N", 1], ["N", 3]],
+    [
+      ["N", 1],
+      [1, 4],
+      ["N", 4],
+    ],
+    [
+      ["N", 3],
+      ["N", 1],
+      ["N", 3],
+    ],
     [[1], ["N"], ["N"]],
   ])("broadcasts %j and %j to %j", (a, b, expected) => {
     expect(broadcastShapes(a, b)).toEqual(expected);
@@ -150,9 +158,10 @@ describe("Session", () => {
     const [first] = Split(Reshape(rows, [-1, 3], ["M", 3]), 1, [1, 2]);
     graph.output("y", first!);
     const session = await Session.create("thirds", graph);
-    await expect(
-      session.run({ rows: { shape: [1, 4], data: new Float32Array(4) } }, {}, ["y"]),
-    ).rejects.toMatchObject({ code: "ENGINE_RUN", message: expect.stringContaining('"thirds"') });
+    await expect(session.run({ rows: { shape: [1, 4], data: new Float32Array(4) } }, {}, ["y"])).rejects.toMatchObject({
+      code: "ENGINE_RUN",
+      message: expect.stringContaining('"thirds"'),
+    });
     await session.close();
   });
 
