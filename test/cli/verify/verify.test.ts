@@ -2,7 +2,7 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { hasPassed, isWithin, type Part } from "../../../src/cli/verify/check.ts";
 import { formatPart, formatSummary, toJson } from "../../../src/cli/verify/format.ts";
 import { runVerify } from "../../../src/cli/verify/verify.ts";
@@ -11,12 +11,15 @@ import { writeSafetensors } from "../../../src/models/safetensors-writer.ts";
 import { temporaryFolder } from "../../engines/local/tiny-models.ts";
 import { writeReference } from "./write-reference.ts";
 
+// Each case compiles a dozen graphs; on a busy machine that takes its time.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
+
 let pristine: string;
 
 beforeAll(async () => {
   pristine = await mkdtemp(join(tmpdir(), "rec-r1-verify-"));
   await writeReference(join(pristine, "tiny-models", "small"));
-}, 120_000);
+});
 afterAll(() => rm(pristine, { recursive: true, force: true }));
 
 /** A copy of the reference that a test may spoil. */

@@ -1,11 +1,14 @@
 /** The engine against plain float64 loops, for models of many shapes, and every loss. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { randomStream } from "../../../src/core/random.ts";
 import { type Datum, type Loss, lossNames } from "../../../src/engines/engine.ts";
 import { LocalEngine, type LocalEngineOptions } from "../../../src/engines/local/index.ts";
 import type { LoadedModel, ModelConfig } from "../../../src/models/model.ts";
 import { logSoftmax, plainLogits, plainLogprobs, plainLoss, type PlainWeights } from "./plain-model.ts";
 import { makeTinyModel } from "./tiny-models.ts";
+
+// Plain loops are slow, the more so on a busy machine.
+vi.setConfig({ testTimeout: 300_000 });
 
 const inFloat64 = ({ weights }: LoadedModel): Map<string, Float64Array> =>
   new Map([...weights].map(([name, { data }]) => [name, Float64Array.from(data)]));
