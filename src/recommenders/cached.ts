@@ -5,6 +5,7 @@
 import { ConfigError, RecommenderError, throwIfAborted } from "../core/errors.ts";
 import { raceAbort } from "./race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "./recommender.ts";
+import { RunningCalls } from "./running-calls.ts";
 import { checkTopK } from "./validate.ts";
 
 export interface CacheOptions {
@@ -102,6 +103,8 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
   const pending = new Map<string, Pending>();
   let hits = 0;
   let misses = 0;
+  let isClosed = false;
+  const running = new RunningCalls();
 
   /** Asks for all queries in one call, and files the answers under their keys. */
   const askInner = (queries: readonly Query[], keys: readonly string[], topK: number): Pending[] => {
@@ -143,6 +146,9 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
   };
 
   const search = async (queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> => {
+    if (isClosed) {
+      throw new RecommenderError("RECOMMENDER_CLOSED", `${inner.name}: was closed; it can't be asked any more.`);
+    }
     checkTopK(inner.name, topK);
     throwIfAborted(signal);
     const fingerprint = await inner.fingerprint();
@@ -182,10 +188,16 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
 
   return {
     name: inner.name,
-    search,
+    search: (queries, searchOptions) => running.track(search(queries, searchOptions)),
     fingerprint: () => inner.fingerprint(),
     ...(inner.has ? { has: (id: string) => (inner.has as (id: string) => Promise<boolean>)(id) } : {}),
-    close: () => inner.close(),
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      await running.settled();
+      memory.clear();
+      await inner.close();
+    },
     get stats() {
       const all = hits + misses;
       return { hits, misses, hitRate: all === 0 ? 0 : hits / all, entries: memory.size };

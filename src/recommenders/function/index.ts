@@ -4,6 +4,7 @@ import { isAbort } from "../../core/abort.ts";
 import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { raceAbort } from "../race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
+import { RunningCalls } from "../running-calls.ts";
 import { checkTopK, validateAnswers } from "../validate.ts";
 
 /** Hits of each query, best first, at most `topK` of them. What it throws is a failure of the recommender. */
@@ -35,6 +36,7 @@ export function fromFunction(search: SearchFunction, options: FromFunctionOption
   const fingerprint = options.fingerprint ?? randomUUID();
   const { has, close } = options;
   let isClosed = false;
+  const running = new RunningCalls();
   const ask = async (queries: readonly Query[], searchOptions: SearchOptions): Promise<unknown> => {
     try {
       return await search(queries, searchOptions);
@@ -53,7 +55,7 @@ export function fromFunction(search: SearchFunction, options: FromFunctionOption
       checkTopK(name, searchOptions.topK);
       throwIfAborted(searchOptions.signal);
       if (queries.length === 0) return [];
-      const answers = await raceAbort(ask(queries, searchOptions), searchOptions.signal);
+      const answers = await raceAbort(running.track(ask(queries, searchOptions)), searchOptions.signal);
       return validateAnswers(name, queries, answers, searchOptions.topK);
     },
     fingerprint: () => Promise.resolve(`${name}:${fingerprint}`),
@@ -61,6 +63,7 @@ export function fromFunction(search: SearchFunction, options: FromFunctionOption
     async close() {
       if (isClosed) return;
       isClosed = true;
+      await running.settled();
       await close?.();
     },
   };

@@ -15,6 +15,8 @@ import { sha256OfFile, sha256OfJson } from "../../core/checksum.ts";
 import { toDataError } from "../../core/data-lines.ts";
 import { ConfigError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
+import { RunningCalls } from "../running-calls.ts";
+import { checkTopK } from "../validate.ts";
 import { resolveAnalysis, toFtsOptions, toMatchQuery, type AnalysisOptions } from "./analysis.ts";
 import {
   closeIndex,
@@ -103,7 +105,7 @@ export class LanceDbRecommender implements Recommender {
   readonly #index: OpenIndex;
   readonly #fingerprint: string;
   readonly #concurrency: number;
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #running = new RunningCalls();
   #closed = false;
 
   private constructor(lance: Lance, index: OpenIndex, key: string, concurrency: number) {
@@ -181,10 +183,10 @@ export class LanceDbRecommender implements Recommender {
   /**
    * Hits of each query, by score, ties by id (code units ascending). Equal texts are asked once; at most `concurrency`
    * queries are asked at a time.
-   * @throws ConfigError when `topK` isn't a whole number above 0; RecommenderError when LanceDB fails; AbortError
+   * @throws RecommenderError when `topK` isn't a whole number above 0 or LanceDB fails; AbortError
    */
   async search(queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> {
-    checkWhole("topK", topK);
+    checkTopK(this.name, topK);
     throwIfAborted(signal);
     this.#checkOpen();
     const texts = [...new Set(queries.map(({ text }) => text))];
@@ -203,11 +205,9 @@ export class LanceDbRecommender implements Recommender {
         throw error;
       }),
     );
-    const all = Promise.all(workers);
-    // Closing waits for what is under way, also where the caller has been told of an abort or a failure already.
-    const settled = Promise.allSettled(workers).finally(() => this.#running.delete(settled));
-    this.#running.add(settled);
-    await raceAbort(all, signal);
+    // Closing waits for the workers, also where the caller was told of an abort or a failure before they ended.
+    for (const worker of workers) void this.#running.track(worker);
+    await raceAbort(Promise.all(workers), signal);
     throwIfAborted(signal);
     return queries.map(({ text }) => (answers.get(text) as Hit[]).slice());
   }
@@ -256,7 +256,7 @@ export class LanceDbRecommender implements Recommender {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.allSettled(this.#running);
+    await this.#running.settled();
     closeIndex(this.#index);
   }
 
