@@ -13,23 +13,29 @@ vi.setConfig({ testTimeout: 300_000 });
 const inFloat64 = ({ weights }: LoadedModel): Map<string, Float64Array> =>
   new Map([...weights].map(([name, { data }]) => [name, Float64Array.from(data)]));
 
-/** Prompts of several lengths (1 among them) with completions of several lengths (1 among them). */
+/**
+ * Prompts of several lengths (1 among them) with completions of several lengths (1 among them). Whole completions have
+ * become likelier or less likely, with advantages of either sign, so that every side of every clip is met.
+ */
 function makeData(config: ModelConfig, weights: PlainWeights, sizes: readonly (readonly number[])[]): Datum[] {
   const random = randomStream(3, "data");
   const ids = (length: number): number[] => Array.from({ length }, () => random.nextInt(config.vocabSize));
   const near = (logprobs: readonly number[], spread: number): Float32Array =>
     Float32Array.from(logprobs, (x) => x + spread * (2 * random.next() - 1));
+  let count = 0;
   return sizes.flatMap(([promptLength, ...lengths]) => {
     const prompt = ids(promptLength!);
     return lengths.map((length): Datum => {
       const completion = ids(length);
       const logprobs = plainLogprobs(config, weights, { prompt, completion });
+      const shift = count % 2 === 0 ? 0.4 : -0.4;
+      const sign = Math.floor(count++ / 2) % 2 === 0 ? 1 : -1;
       return {
         prompt,
         completion,
-        oldLogprobs: near(logprobs, 0.5),
+        oldLogprobs: near(logprobs, 0.3).map((x) => x + shift),
         refLogprobs: near(logprobs, 0.5),
-        advantage: 2 * random.next() - 1,
+        advantage: sign * (0.2 + random.next()),
       };
     });
   });
