@@ -210,11 +210,14 @@ async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Pr
 }
 
 /** Seconds until the last step and its evaluation are done, from what steps took so far and the last evaluation. */
-function estimateSeconds<E extends object>({ config, state, spent, valid }: Loop<E>, totalSteps: number): number {
+function estimateSeconds<E extends object>(loop: Loop<E>, totalSteps: number): number {
+  const { config, state, spent, valid, startedAt } = loop;
   const steps = totalSteps - state.step;
   const isEvaluated = valid.length > 0 && config.evalEvery > 0;
   const evaluations = isEvaluated ? Math.ceil(steps / config.evalEvery) : 0;
-  return (steps * spent.stepSeconds) / spent.steps + evaluations * spent.evaluationSeconds;
+  const needed = (steps * spent.stepSeconds) / spent.steps + evaluations * spent.evaluationSeconds;
+  if (config.maxMinutes === 0) return needed;
+  return Math.min(needed, Math.max(0, config.maxMinutes * 60 - (performance.now() - startedAt) / 1000));
 }
 
 /** One step of reinforcement learning. */
