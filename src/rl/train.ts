@@ -74,7 +74,7 @@ interface Loop<E extends object> extends Session<E> {
   order: PromptOrder<LoadedExample<E>>;
   warmupOrder: PromptOrder<Datum> | undefined;
   /** What this process has spent so far, for the time that is left. */
-  spent: { steps: number; stepSeconds: number; evaluationSeconds: number };
+  spent: { startedAt: number; steps: number; stepSeconds: number; evaluationSeconds: number };
   /** Whether the weights have changed since the last whole step. */
   weightsInMidStep: boolean;
 }
@@ -124,7 +124,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       onEvent,
       order,
       warmupOrder,
-      spent: { steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
+      spent: { startedAt: performance.now(), steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
       weightsInMidStep: false,
     };
     const totalSteps = config.warmupSteps + config.steps;
@@ -139,7 +139,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
 
 async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Promise<EndReason> {
   const { config, state } = loop;
-  const startedAt = performance.now();
+  const { startedAt } = loop.spent;
   let savedAt = loop.resumedAt ?? 0;
   let stepSeconds = 0;
   const endReason = (): EndReason | undefined => {
@@ -211,13 +211,13 @@ async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Pr
 
 /** Seconds until the last step and its evaluation are done, from what steps took so far and the last evaluation. */
 function estimateSeconds<E extends object>(loop: Loop<E>, totalSteps: number): number {
-  const { config, state, spent, valid, startedAt } = loop;
+  const { config, state, spent, valid } = loop;
   const steps = totalSteps - state.step;
   const isEvaluated = valid.length > 0 && config.evalEvery > 0;
   const evaluations = isEvaluated ? Math.ceil(steps / config.evalEvery) : 0;
   const needed = (steps * spent.stepSeconds) / spent.steps + evaluations * spent.evaluationSeconds;
   if (config.maxMinutes === 0) return needed;
-  return Math.min(needed, Math.max(0, config.maxMinutes * 60 - (performance.now() - startedAt) / 1000));
+  return Math.min(needed, Math.max(0, config.maxMinutes * 60 - (performance.now() - spent.startedAt) / 1000));
 }
 
 /** One step of reinforcement learning. */
