@@ -5,8 +5,8 @@
  */
 import type { Connection, Table } from "@lancedb/lancedb";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { describeFileError, isTemporaryName, temporaryName } from "../../core/atomic-write.ts";
+import { join, relative, sep } from "node:path";
+import { describeFileError, flushTree, isTemporaryName, temporaryName } from "../../core/atomic-write.ts";
 import type { CatalogueRow } from "../../core/catalogue.ts";
 import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { normalizeText, toFtsOptions, type Analysis } from "./analysis.ts";
@@ -56,6 +56,8 @@ export interface OpenIndex {
 interface Manifest {
   key: string;
   rows: number;
+  /** Size in bytes of every file, by path: a cut-off copy is found out before it answers. */
+  sizes: Record<string, number>;
 }
 
 interface Batch {
@@ -138,6 +140,18 @@ async function open(connection: Connection, expectedRows: number, signal: AbortS
   return { connection, table, items };
 }
 
+async function sizesOfFiles(folder: string): Promise<Record<string, number>> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile() && entry.name !== manifestName);
+  const sizes: Record<string, number> = {};
+  for (const { parentPath, name } of files) {
+    const path = join(parentPath, name);
+    sizes[relative(folder, path).replaceAll(sep, "/")] = (await stat(path)).size;
+  }
+  return Object.fromEntries(Object.entries(sizes).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** The manifest of a whole index; undefined where there is none, or where files are missing or cut off. */
 async function readManifest(folder: string, key: string): Promise<Manifest | undefined> {
   let text: string;
   try {
@@ -147,12 +161,14 @@ async function readManifest(folder: string, key: string): Promise<Manifest | und
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw describeFileError(error, "read", folder);
   }
+  let manifest: Manifest;
   try {
-    const manifest = JSON.parse(text) as Manifest;
-    return manifest.key === key && Number.isInteger(manifest.rows) ? manifest : undefined;
+    manifest = JSON.parse(text) as Manifest;
   } catch {
     return undefined;
   }
+  const isWhole = manifest.key === key && JSON.stringify(manifest.sizes) === JSON.stringify(await sizesOfFiles(folder));
+  return isWhole && Number.isInteger(manifest.rows) ? manifest : undefined;
 }
 
 /** The index in `folder`; undefined where there is none, or none that can be used. */
@@ -189,7 +205,7 @@ async function publish(build: string, folder: string, plan: IndexPlan): Promise<
       return true;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== "ENOTEMPTY" && code !== "EEXIST" && code !== "EPERM") throw error;
+      if (!["ENOTEMPTY", "EEXIST", "EPERM", "ENOTDIR"].includes(code ?? "")) throw error;
       if (await readManifest(folder, plan.key)) {
         const other = await openFolder(folder, plan);
         if (other) {
@@ -219,7 +235,9 @@ async function buildFolder(folder: string, plan: IndexPlan): Promise<void> {
       const rows = await fill(connection, plan);
       connection.close();
       throwIfAborted(plan.signal);
-      await writeFile(join(build, manifestName), JSON.stringify({ key: plan.key, rows } satisfies Manifest));
+      const manifest: Manifest = { key: plan.key, rows, sizes: await sizesOfFiles(build) };
+      await writeFile(join(build, manifestName), JSON.stringify(manifest));
+      await flushTree(build);
       await publish(build, folder, plan);
     } finally {
       await rm(build, { recursive: true, force: true });

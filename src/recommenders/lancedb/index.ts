@@ -89,7 +89,7 @@ function checkWhole(option: string, value: unknown): void {
 }
 
 async function* checkRows(
-  rows: Iterable<Readonly<Record<string, unknown>>>,
+  rows: Iterable<object>,
   options: { idField?: string; textFields: readonly string[] },
 ): AsyncGenerator<CatalogueRow> {
   const checker = createRowChecker(options, (line) => `row ${line}`);
@@ -137,10 +137,7 @@ export class LanceDbRecommender implements Recommender {
    * The same for rows that are in memory; their index is, too, unless `indexDir` says otherwise.
    * @throws as {@link fromJsonl}
    */
-  static async fromRows(
-    rows: Iterable<Readonly<Record<string, unknown>>>,
-    options: LanceDbOptions,
-  ): Promise<LanceDbRecommender> {
+  static async fromRows(rows: Iterable<object>, options: LanceDbOptions): Promise<LanceDbRecommender> {
     const list = [...rows];
     return LanceDbRecommender.#open(options, {
       digest: () => Promise.resolve(sha256OfJson(list)),
