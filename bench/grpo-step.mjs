@@ -67,7 +67,7 @@ export async function run(args, log) {
   const steps = Number(args[args.indexOf("--steps") + 1] ?? 3) || 3;
   const loadStart = performance.now();
   const model = await loadModel("smollm2-135m-instruct");
-  await using engine = new LocalEngine(model, { loraRank: 16, threads });
+  const engine = new LocalEngine(model, { loraRank: 16, threads });
   const loadSeconds = (performance.now() - loadStart) / 1000;
   const gemm = await gemmSession(model.config);
   const random = randomStream(1, "bench");
@@ -115,6 +115,7 @@ export async function run(args, log) {
     if (step > 0) rows.push(row);
   }
   await gemm.session.close();
+  await engine.close();
   const ideal = rows.map((row) => (flops.sampling + flops.training) / (row.rate * 1e9) / row.total);
   return {
     load_seconds: loadSeconds,
