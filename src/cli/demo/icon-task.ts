@@ -7,12 +7,15 @@ import { randomStream } from "../../core/random.ts";
 import type { IconDataset, IconExample } from "../../datasets/icons.ts";
 import type { ChatMessage } from "../../engines/engine.ts";
 import { ndcg } from "../../ranking/index.ts";
-import type { Recommender } from "../../recommenders/recommender.ts";
+import type { Hit, Recommender } from "../../recommenders/recommender.ts";
 import { defineTask, type Task, type WarmupExample } from "../../rl/task.ts";
 
-/** A query with the words that the names found by it have besides its own, in alphabetical order. */
+/** A query with what a first search for it, as it is, finds. */
 export interface DemoExample extends IconExample {
+  /** The words that the names found have besides the query's own, in alphabetical order. */
   seen: readonly string[];
+  /** NDCG@10 of what was found. */
+  rawScore: number;
 }
 
 /** How often the user's words stand in the query, against once for the policy's: those break ties and fill gaps. */
@@ -47,45 +50,51 @@ export function combineWords(query: string, completion: string): string {
   return [...Array<string>(userWeight).fill(query), ...[...added].slice(0, maxAddedWords)].join(" ");
 }
 
-/** For each query the words of the names that it finds, those of the best hits before others, then in alphabetical order. */
-export async function collectSeenWords(
+/** The first hits of each query, as it is. */
+async function searchFirst(
   recommender: Recommender,
   queries: readonly string[],
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
-): Promise<string[][]> {
-  const seen: string[][] = [];
+): Promise<Hit[][]> {
+  const found: Hit[][] = [];
   for (let start = 0; start < queries.length; start += searchBatch) {
     const batch = queries.slice(start, start + searchBatch).map((text) => ({ text }));
-    const lists = await recommender.search(batch, { topK: seenHits, ...(signal ? { signal } : {}) });
-    lists.forEach((hits, i) => {
-      const own = new Set(splitWords(batch[i]?.text ?? ""));
-      const weights = new Map<string, number>();
-      hits.forEach(({ id }, rank) => {
-        for (const word of splitWords(id)) {
-          if (!own.has(word)) weights.set(word, (weights.get(word) ?? 0) + 1 / (5 + rank));
-        }
-      });
-      const best = [...weights].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, seenWords);
-      seen.push(best.map(([word]) => word).sort());
-    });
-    onProgress?.(seen.length, queries.length);
+    found.push(...(await recommender.search(batch, { topK: seenHits, ...(signal ? { signal } : {}) })));
+    onProgress?.(found.length, queries.length);
   }
-  return seen;
+  return found;
+}
+
+/** The words of the names found, those of the best hits before others, then in alphabetical order. */
+function wordsOf(hits: readonly Hit[], query: string): string[] {
+  const own = new Set(splitWords(query));
+  const weights = new Map<string, number>();
+  hits.forEach(({ id }, rank) => {
+    for (const word of splitWords(id)) {
+      if (!own.has(word)) weights.set(word, (weights.get(word) ?? 0) + 1 / (5 + rank));
+    }
+  });
+  const best = [...weights].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, seenWords);
+  return best.map(([word]) => word).sort();
 }
 
 /** The dataset's splits with what a first search shows. */
-export async function withSeenWords(
+async function withFirstSearch(
   icons: IconDataset,
   recommender: Recommender,
   options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
 ): Promise<Record<"train" | "valid" | "test", DemoExample[]>> {
   const all = [...icons.train, ...icons.valid, ...icons.test];
-  const seen = await collectSeenWords(
+  const found = await searchFirst(
     recommender,
     all.map(({ query }) => query),
     options,
   );
-  const examples = all.map((example, i): DemoExample => ({ ...example, seen: seen[i] as string[] }));
+  const examples = all.map((example, i): DemoExample => {
+    const hits = found[i] as Hit[];
+    const rawScore = ndcg(hits, example.relevant, { k: 10 });
+    return { ...example, seen: wordsOf(hits, example.query), rawScore };
+  });
   const validStart = icons.train.length;
   const testStart = validStart + icons.valid.length;
   return {
@@ -124,12 +133,12 @@ export async function makeWarmup(
     });
     return { given: given.join(" "), missing: words.filter((_, i) => isMissing[i]).join(" ") };
   });
-  const seen = await collectSeenWords(
+  const found = await searchFirst(
     recommender,
     gaps.map(({ given }) => given),
   );
   return gaps.map(({ given, missing }, i) => ({
-    messages: promptFor(given, seen[i] as string[]),
+    messages: promptFor(given, wordsOf(found[i] as Hit[], given)),
     completion: missing,
   }));
 }
@@ -156,11 +165,10 @@ export interface IconTaskOptions {
  */
 export async function iconTask(options: IconTaskOptions): Promise<Task<DemoExample>> {
   const { icons, recommender, seed, signal, onProgress } = options;
-  const data = await withSeenWords(icons, recommender, {
+  const data = await withFirstSearch(icons, recommender, {
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),
   });
-  const rawScores = await scoreRaw(data.train, recommender, signal);
   return defineTask<DemoExample>({
     name: "icons",
     data,
@@ -168,28 +176,10 @@ export async function iconTask(options: IconTaskOptions): Promise<Task<DemoExamp
     parse: (completion, { query }) => combineWords(query, completion),
     reward: ({ hits, example }) => {
       const score = hits ? ndcg(hits, example.relevant, { k: 10 }) : 0;
-      const gain = score - (rawScores.get(example.query) ?? 0);
+      const gain = score - example.rawScore;
       return { reward: Math.max(0, gain), parts: { "ndcg@10": score, gain } };
     },
     topK: 10,
     warmup: { examples: () => makeWarmup(icons, recommender, seed) },
   });
-}
-
-/** NDCG@10 of each query as it is. */
-async function scoreRaw(
-  examples: readonly DemoExample[],
-  recommender: Recommender,
-  signal: AbortSignal | undefined,
-): Promise<Map<string, number>> {
-  const scores = new Map<string, number>();
-  for (let start = 0; start < examples.length; start += searchBatch) {
-    const batch = examples.slice(start, start + searchBatch);
-    const lists = await recommender.search(
-      batch.map(({ query }) => ({ text: query })),
-      { topK: 10, ...(signal ? { signal } : {}) },
-    );
-    batch.forEach(({ query, relevant }, i) => scores.set(query, ndcg(lists[i] ?? [], relevant, { k: 10 })));
-  }
-  return scores;
 }
