@@ -7,6 +7,7 @@ import {
   Add,
   Concat,
   Div,
+  Erf,
   FusedMatMul,
   type FusedMatMulOptions,
   Gemm,
@@ -94,6 +95,15 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
     const sigmoid = Sigmoid(x);
     return Mul(dy, Add(sigmoid, Sub(y, Mul(y, sigmoid))));
   }),
+  // d(x·Φ(x)) = Φ(x) + x·φ(x)
+  Gelu: unaryRule((x, dy) => {
+    const { graph } = x;
+    const distribution = Mul(Add(Erf(Mul(x, graph.constant(Math.SQRT1_2))), graph.constant(1)), graph.constant(0.5));
+    const density = Mul(Exp(Mul(Mul(x, x), graph.constant(-0.5))), graph.constant(1 / Math.sqrt(2 * Math.PI)));
+    return Mul(dy, Add(distribution, Mul(x, density)));
+  }),
+  // d erf(x) = 2/√π · exp(−x²)
+  Erf: unaryRule((x, dy) => Mul(dy, Mul(Exp(Neg(Mul(x, x))), x.graph.constant(2 / Math.sqrt(Math.PI))))),
   MatMul: (operation, [dy], needed) => (dy ? matMulGradients(operation, dy, needed, FusedMatMul) : []),
   FusedMatMul: (operation, [dy], needed) => (dy ? matMulGradients(operation, dy, needed, FusedMatMul) : []),
   Gemm: (operation, [dy], needed) => {
@@ -150,6 +160,22 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
     const mean = ReduceMean(Mul(g, x), [-1]);
     const dx = (): Value => Mul(inverse, Sub(g, Mul(x, Mul(mean, Mul(inverse, inverse)))));
     return [needed[0] ? dx() : undefined, needed[1] ? reduceTo(Mul(dy, Mul(x, inverse)), weight) : undefined];
+  },
+  // y = n·w + b with n = (x − mean)·r: dx = r·(g − mean(g) − n·mean(g·n)), g = dy·w; dw = Σ dy·n; db = Σ dy
+  LayerNormalization: (operation, [dy], needed) => {
+    if (!dy) return [];
+    const [x, weight, bias] = operation.inputs as [Value, Value, Value];
+    const [, mean, inverse] = operation.outputs as [Value, Value, Value];
+    const n = Mul(Sub(x, mean), inverse);
+    const dx = (): Value => {
+      const g = Mul(dy, weight);
+      return Mul(inverse, Sub(Sub(g, ReduceMean(g, [-1])), Mul(n, ReduceMean(Mul(g, n), [-1]))));
+    };
+    return [
+      needed[0] ? dx() : undefined,
+      needed[1] ? reduceTo(Mul(dy, n), weight) : undefined,
+      needed[2] ? reduceTo(dy, bias) : undefined,
+    ];
   },
   // The rotation's transpose is the rotation by the opposite angle.
   RotaryEmbedding: (operation, [dy]) => {

@@ -60,6 +60,11 @@ export function Silu(x: Value): Value {
   return single("QuickGelu", [x], { alpha: { float: 1 } }, { type: x.type, shape: x.shape }, microsoftDomain);
 }
 
+/** x · Φ(x), with Φ the normal distribution's, exact and not by tanh (Hendrycks and Gimpel 2016). */
+export const Gelu = (x: Value): Value => single("Gelu", [x], {}, { type: x.type, shape: x.shape });
+/** Gauss's error function, elementwise. */
+export const Erf = (x: Value): Value => unary("Erf", x);
+
 /** a·b over the last two axes, the others broadcast. `[.., M, K] × [.., K, N] → [.., M, N]` */
 export function MatMul(a: Value, b: Value): Value {
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
@@ -195,6 +200,19 @@ export function SimplifiedLayerNormalization(x: Value, weight: Value, epsilon: n
     { axis: -1, epsilon: { float: epsilon }, stash_type: 1 },
     [{ type: x.type, shape: x.shape }, inverse],
   ) as [Value, Value];
+}
+
+/**
+ * Norm over the last axis to mean 0 and variance 1, times `weight` plus `bias` (Ba, Kiros and Hinton 2016).
+ * @returns the result, and mean and 1 / deviation, `[.., 1]` each.
+ */
+export function LayerNormalization(x: Value, weight: Value, bias: Value, epsilon: number): [Value, Value, Value] {
+  const statistic = { type: x.type, shape: [...x.shape.slice(0, -1), 1] };
+  return x.graph.node("LayerNormalization", [x, weight, bias], { axis: -1, epsilon: { float: epsilon } }, [
+    { type: x.type, shape: x.shape },
+    statistic,
+    statistic,
+  ]) as [Value, Value, Value];
 }
 
 /**

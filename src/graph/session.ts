@@ -53,10 +53,19 @@ export class Session {
   }
 
   /** Compiles `graph` under `name`, which errors mention. @throws EngineError */
-  static async create(name: string, graph: Graph, options: SessionOptions = {}): Promise<Session> {
+  static create(name: string, graph: Graph, options: SessionOptions = {}): Promise<Session> {
+    return Session.compile(name, graph.encode(name), options);
+  }
+
+  /** Compiles the ONNX file at `path`, with external data beside it if it has any. @throws EngineError */
+  static open(path: string, options: SessionOptions = {}): Promise<Session> {
+    return Session.compile(path, path, options);
+  }
+
+  private static async compile(name: string, model: Uint8Array | string, options: SessionOptions): Promise<Session> {
     const runtime = await loadRuntime();
     try {
-      const session = await runtime.InferenceSession.create(graph.encode(name), {
+      const session = await runtime.InferenceSession.create(model as string, {
         graphOptimizationLevel: "basic",
         executionMode: "sequential",
         logSeverityLevel: 3,
@@ -71,6 +80,16 @@ export class Session {
     } catch (cause) {
       throw new EngineError("ENGINE_GRAPH", `onnxruntime refused the graph "${name}": ${messageOf(cause)}`, { cause });
     }
+  }
+
+  /** Names of the graph's inputs, in its order. */
+  get inputNames(): readonly string[] {
+    return this.session.inputNames;
+  }
+
+  /** Names of the graph's outputs, in its order. */
+  get outputNames(): readonly string[] {
+    return this.session.outputNames;
   }
 
   /**

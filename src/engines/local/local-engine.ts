@@ -18,11 +18,11 @@ import type {
   SamplingParams,
   TokenIds,
 } from "../engine.ts";
-import { adamStep, type AdamState, checkAdamParams, gradientNorm, initAdam } from "./adamw.ts";
-import { countBatch, groupData, lossFeeds } from "./batches.ts";
+import { adamStep, type AdamState, checkAdamParams, gradientNorm, initAdam } from "../../graph/adamw.ts";
+import { lossMetrics, type TokenRecord } from "../loss-metrics.ts";
+import { countBatch, resolveLoss } from "../loss-settings.ts";
+import { groupData, lossFeeds } from "./batches.ts";
 import { buildDecodeGraph, buildPrefillGraph, buildScoreGraph, buildTrainGraph, type BuiltGraph } from "./graphs.ts";
-import { resolveLoss } from "./losses.ts";
-import { lossMetrics, type TokenRecord } from "./metrics.ts";
 import { checkTokens, type Group, packGroups, planBatches } from "./packing.ts";
 import { PolicyWeights } from "./policy-weights.ts";
 import { sampleCompletions } from "./sampler.ts";

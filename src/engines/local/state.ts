@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { CheckpointError } from "../../core/errors.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
 import { type NamedTensor, writeSafetensors } from "../../models/safetensors-writer.ts";
-import type { AdamState } from "./adamw.ts";
+import type { AdamState } from "../../graph/adamw.ts";
 
 const weightsFile = "trained.safetensors";
 const momentsFile = "optimizer.safetensors";

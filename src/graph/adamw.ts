@@ -2,8 +2,22 @@
  * AdamW as two pure functions over named arrays (Kingma and Ba 2015; Loshchilov and Hutter 2019), and the global norm
  * that gradients are clipped by. Arithmetic is in float64; what is kept is float32.
  */
-import { EngineError } from "../../core/errors.ts";
-import type { AdamParams } from "../engine.ts";
+import { EngineError } from "../core/errors.ts";
+
+/** The engine interface's `AdamParams`: see there. */
+export interface AdamSettings {
+  learningRate: number;
+  /** Default 0.9. */
+  beta1?: number;
+  /** Default 0.999. */
+  beta2?: number;
+  /** Default 1e-8. */
+  epsilon?: number;
+  /** Decoupled weight decay. Default 0. */
+  weightDecay?: number;
+  /** Gradients are scaled down to this global L2 norm by the caller. Default 1; Infinity: off. */
+  maxGradNorm?: number;
+}
 
 export interface AdamState {
   /** Steps done. */
@@ -21,9 +35,9 @@ export function initAdam(weights: ReadonlyMap<string, Float32Array>): AdamState 
 }
 
 /** @throws EngineError on a number that would spoil the weights */
-export function checkAdamParams(params: AdamParams): void {
+export function checkAdamParams(params: AdamSettings): void {
   const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, maxGradNorm = 1 } = params;
-  const check = (field: keyof AdamParams, isRight: boolean, expected: string): void => {
+  const check = (field: keyof AdamSettings, isRight: boolean, expected: string): void => {
     if (isRight) return;
     throw new EngineError("ENGINE_OPTIMIZER", `AdamW: ${field} must be ${expected}, got ${params[field]}.`);
   };
@@ -49,7 +63,7 @@ export function adamStep(
   weights: ReadonlyMap<string, Float32Array>,
   gradients: ReadonlyMap<string, Float32Array>,
   state: AdamState,
-  params: AdamParams,
+  params: AdamSettings,
   gradientScale: number,
 ): void {
   const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = params;
