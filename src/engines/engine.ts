@@ -80,8 +80,12 @@ export interface Datum {
   refLogprobs?: Float32Array;
   /** Advantage of every token of the completion. Not needed for `cross_entropy`. */
   advantage?: number;
+  /** Advantage of each token `[T]`, instead of one for all. */
+  advantages?: Float32Array;
   /** Weight of this datum in the loss. Default 1. */
   weight?: number;
+  /** Weight of each token `[T]`, on top of `weight`. Default 1. */
+  weights?: Float32Array;
 }
 
 export const lossNames = [
@@ -168,6 +172,11 @@ export interface Engine {
   readonly tokenizer: ChatTokenizer;
   /** Longest prompt plus completion, in tokens. */
   readonly contextLength: number;
+  /**
+   * Whether completions can be sampled while the engine trains: they are then drawn from the weights as they were when
+   * `sample` was called. Default false.
+   */
+  readonly samplesWhileTraining?: boolean;
   /** `[P][n]` completions. @throws AbortError, EngineError */
   sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]>;
   /** Adds the loss's gradients to those that wait for {@link optimStep}. @throws AbortError, EngineError */

@@ -4,8 +4,16 @@
  */
 import { EngineError } from "../../core/errors.ts";
 import type { TensorData } from "../../graph/session.ts";
-import type { Aggregation, Datum, Loss, TokenIds } from "../engine.ts";
-import { type LossShape, lossReads, resolveLoss } from "./losses.ts";
+import type { Datum, Loss, TokenIds } from "../engine.ts";
+import {
+  type BatchSize,
+  type LossShape,
+  requireAdvantages,
+  requireLogprobs,
+  resolveLoss,
+  tokenWeight,
+} from "../loss-settings.ts";
+import { lossReads } from "./losses.ts";
 import type { PackedBatch, PlannedGroup } from "./packing.ts";
 
 /** Data that share a prompt; each entry stands for one or more equal data. */
@@ -43,28 +51,11 @@ export function groupData(data: readonly Datum[]): DatumGroup[] {
   return [...groups.values()].map(({ group }) => group);
 }
 
-function datumKey({ completion, oldLogprobs, refLogprobs, advantage }: Datum): string {
-  return [completion.join(), oldLogprobs?.join(), refLogprobs?.join(), advantage].join("|");
-}
-
-/** What the batch's sums are divided by. */
-export interface BatchSize {
-  tokens: number;
-  completions: number;
-}
-
-export function countBatch(data: readonly Datum[]): BatchSize {
-  return { tokens: data.reduce((sum, { completion }) => sum + completion.length, 0), completions: data.length };
-}
-
-/** Weight of each token of a completion of `length` tokens in the batch's loss. */
-export function tokenWeight(aggregation: Aggregation, length: number, batch: BatchSize, loss: Loss): number {
-  if (aggregation === "token") return 1 / batch.tokens;
-  if (aggregation === "sequence") return 1 / (batch.completions * length);
-  if (!loss.maxTokens) {
-    throw new EngineError("ENGINE_LOSS", `The loss "${loss.name}" with constant aggregation needs maxTokens.`);
-  }
-  return 1 / (batch.completions * loss.maxTokens);
+function datumKey({ completion, oldLogprobs, refLogprobs, advantage, advantages, weights }: Datum): string {
+  return [completion, oldLogprobs, refLogprobs, advantages, weights]
+    .map((tokens) => tokens?.join())
+    .concat(String(advantage))
+    .join("|");
 }
 
 /**
@@ -93,8 +84,10 @@ export function lossFeeds(
       const start = packed.offsets[p]?.[i] as number;
       const length = datum.completion.length;
       const weight = same.reduce((sum, { weight: own = 1 }) => sum + own, 0);
-      weights.data.fill(weight * tokenWeight(shape.aggregation, length, batch, loss), start, start + length);
-      if (lossReads(shape, "advantages")) advantages.data.fill(requireAdvantage(datum, loss), start, start + length);
+      const each = weight * tokenWeight(shape.aggregation, length, batch, loss);
+      weights.data.fill(each, start, start + length);
+      requireWeights(datum)?.forEach((own, t) => (weights.data[start + t] = own * each));
+      if (lossReads(shape, "advantages")) advantages.data.set(requireAdvantages(datum, loss), start);
       if (lossReads(shape, "oldLogprobs")) oldLogprobs.data.set(requireLogprobs(datum, "oldLogprobs", loss), start);
       if (lossReads(shape, "refLogprobs")) refLogprobs.data.set(requireLogprobs(datum, "refLogprobs", loss), start);
       spans.push({ start, length });
@@ -124,19 +117,7 @@ function sequenceMatrices(
   };
 }
 
-function requireAdvantage({ advantage }: Datum, loss: Loss): number {
-  if (advantage !== undefined && Number.isFinite(advantage)) return advantage;
-  throw new EngineError(
-    "ENGINE_DATUM",
-    `The loss "${loss.name}" needs a finite advantage for every datum, got ${advantage}.`,
-  );
-}
-
-function requireLogprobs(datum: Datum, field: "oldLogprobs" | "refLogprobs", loss: Loss): Float32Array {
-  const logprobs = datum[field];
-  if (logprobs?.length === datum.completion.length) return logprobs;
-  throw new EngineError(
-    "ENGINE_DATUM",
-    `The loss "${loss.name}" needs ${field} of ${datum.completion.length} tokens, got ${logprobs?.length ?? "none"}.`,
-  );
+function requireWeights({ weights, completion }: Datum): Float32Array | undefined {
+  if (weights === undefined || weights.length === completion.length) return weights;
+  throw new EngineError("ENGINE_DATUM", `A datum has ${weights.length} weights for ${completion.length} tokens.`);
 }

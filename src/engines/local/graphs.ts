@@ -14,7 +14,8 @@ import {
   type PromptIndices,
   promptAttention,
 } from "./attention.ts";
-import { buildLoss, type LossInputs, lossReads, type LossShape } from "./losses.ts";
+import type { LossShape } from "../loss-settings.ts";
+import { buildLoss, type LossInputs, lossReads } from "./losses.ts";
 import { scoreTokens } from "./scoring.ts";
 import { finalNorm, gatherRows, transformer, transformerInputs } from "./transformer.ts";
 import { headName, type Training, WeightInputs } from "./weight-inputs.ts";

@@ -10,19 +10,9 @@
  * - cispo: −stopgrad(min(r, 1 + clipHigh))·A·logprob (MiniMax 2025)
  * - with klCoef: plus klCoef·k, k an estimator of KL(policy ‖ reference) (Schulman 2020)
  */
-import { EngineError } from "../../core/errors.ts";
-import { type Aggregation, type Loss, type LossName, lossNames } from "../engine.ts";
 import type { Value } from "../../graph/graph.ts";
 import { Add, Exp, MatMul, Max, Min, Mul, Neg, ReduceSum, Sub } from "../../graph/operators.ts";
-
-/** What decides the graph; numbers such as clip ranges are inputs or constants in it. */
-export interface LossShape {
-  name: LossName;
-  clipLow: number;
-  clipHigh: number;
-  klCoef: number;
-  klEstimator: "k1" | "k2" | "k3";
-}
+import type { LossShape } from "../loss-settings.ts";
 
 /** Per-token inputs of the loss, `[M, 1]` float32 each. */
 export interface LossInputs {
@@ -33,38 +23,6 @@ export interface LossInputs {
   /** For gspo: `[S, M]` with 1 / length at the tokens of each of S sequences, and `[M, S]` with 1 there. */
   sequenceMean: Value;
   sequenceTokens: Value;
-}
-
-const defaultClips: Partial<Record<LossName, { low: number; high: number }>> = {
-  dapo: { low: 0.2, high: 0.28 },
-  gspo: { low: 0.03, high: 0.04 },
-};
-
-const defaultAggregations: Partial<Record<LossName, Aggregation>> = {
-  grpo: "sequence",
-  gspo: "sequence",
-  dr_grpo: "constant",
-};
-
-/** The loss with its defaults filled in. @throws EngineError on an unknown name or a number that can't be meant */
-export function resolveLoss(loss: Loss): LossShape & { aggregation: Aggregation } {
-  if (!lossNames.includes(loss.name)) {
-    throw new EngineError("ENGINE_LOSS", `There is no loss "${loss.name}". Losses: ${lossNames.join(", ")}.`);
-  }
-  for (const field of ["clipLow", "clipHigh", "klCoef"] as const) {
-    const value = loss[field] ?? 0;
-    if (Number.isFinite(value) && value >= 0) continue;
-    throw new EngineError("ENGINE_LOSS", `The loss "${loss.name}" needs ${field} to be 0 or more, got ${value}.`);
-  }
-  const clip = defaultClips[loss.name] ?? { low: 0.2, high: 0.2 };
-  return {
-    name: loss.name,
-    clipLow: loss.clipLow ?? clip.low,
-    clipHigh: loss.clipHigh ?? clip.high,
-    klCoef: loss.klCoef ?? 0,
-    klEstimator: loss.klEstimator ?? "k3",
-    aggregation: loss.aggregation ?? defaultAggregations[loss.name] ?? "token",
-  };
 }
 
 /** Whether the loss reads this per-token input. */

@@ -1,16 +1,16 @@
 /** What a training pass tells about itself, from its tokens' log-probs. */
-import type { Datum } from "../engine.ts";
-import type { LossShape } from "./losses.ts";
+import type { Datum } from "./engine.ts";
+import type { LossShape } from "./loss-settings.ts";
 
 export interface TokenRecord {
   /** `[T]` under the weights used. */
   logprobs: Float32Array;
-  /** `[T]` in nats. */
-  entropy: Float32Array;
+  /** `[T]` in nats, where the engine computes it. */
+  entropy?: Float32Array;
 }
 
 /**
- * Means over all tokens: `entropy`, `clipFraction` (ratios beyond the clip range), `approxKl` (k3 from old to new),
+ * Means over all tokens: `entropy` (where it is known), `clipFraction` (ratios beyond the clip range), `approxKl` (k3 from old to new),
  * `logprobDifference` (largest |new − old|), `klToReference` (k3) where reference log-probs are given.
  */
 export function lossMetrics(
@@ -18,8 +18,8 @@ export function lossMetrics(
   records: ReadonlyMap<Datum, TokenRecord>,
   { clipLow, clipHigh }: LossShape,
 ): Record<string, number> {
-  let tokens = 0;
   let entropy = 0;
+  let withEntropy = 0;
   let clipped = 0;
   let approxKl = 0;
   let largest = 0;
@@ -29,8 +29,10 @@ export function lossMetrics(
   for (const datum of data) {
     const record = records.get(datum) as TokenRecord;
     record.logprobs.forEach((logprob, t) => {
-      tokens += 1;
-      entropy += record.entropy[t] as number;
+      if (record.entropy) {
+        withEntropy += 1;
+        entropy += record.entropy[t] as number;
+      }
       const old = datum.oldLogprobs?.[t];
       if (old !== undefined) {
         const ratio = Math.exp(logprob - old);
@@ -47,7 +49,7 @@ export function lossMetrics(
     });
   }
   return {
-    entropy: entropy / Math.max(1, tokens),
+    ...(withEntropy > 0 ? { entropy: entropy / withEntropy } : {}),
     ...(withOld > 0
       ? { clipFraction: clipped / withOld, approxKl: approxKl / withOld, logprobDifference: largest }
       : {}),
