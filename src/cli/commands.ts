@@ -14,6 +14,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./demo/demo-command.ts"),
   },
   {
+    name: "doctor",
+    description: "look for what breaks a baseline quietly, before training",
+    load: () => import("./doctor-command.ts"),
+  },
+  {
     name: "train",
     description: "train a policy on a task file",
     load: () => import("./train-command.ts"),

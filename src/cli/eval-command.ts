@@ -25,6 +25,7 @@ import { Closing } from "./closing.ts";
 import { engineConfigSchema } from "./launch-config.ts";
 import { loadTask } from "./load-task.ts";
 import { openEngine } from "./open-engine.ts";
+import { parseCount } from "./options.ts";
 import { Reporter } from "./progress.ts";
 
 interface EvalFlags {
@@ -238,10 +239,4 @@ function parseSplit(text: string): SplitName {
   const split = splitNames.find((name) => name === text);
   if (split) return split;
   throw new ConfigError("BAD_OPTION", `--split: there is no split "${text}".${suggestion(text, splitNames)}`);
-}
-
-function parseCount(text: string, flag: string): number {
-  const count = Number(text);
-  if (text.trim() !== "" && Number.isSafeInteger(count) && count >= 0) return count;
-  throw new ConfigError("BAD_OPTION", `${flag}: expected a whole number, 0 or more, got "${text}".`);
 }

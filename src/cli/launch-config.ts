@@ -19,18 +19,32 @@ const engineShape = {
 export const engineConfigSchema = z.object(engineShape);
 export type EngineConfig = z.output<typeof engineConfigSchema>;
 
-export const launchConfigSchema = trainConfigSchema.extend(engineShape);
+/** Options of the command line alone: neither the run's nor the engine's. */
+const commandShape = {
+  doctor: z
+    .boolean()
+    .default(true)
+    .describe("examine the baseline first, and refuse to train against a broken one (see: rec-r1 doctor)"),
+};
+
+export const launchConfigSchema = trainConfigSchema.extend(engineShape).extend(commandShape);
 
 /**
  * Settings of a run from layers, weakest first, with the recipe that they name below them all.
  * @throws ConfigError
  */
-export function resolveLaunchConfig(layers: readonly ConfigLayer[]): { train: TrainConfig; engine: EngineConfig } {
+export function resolveLaunchConfig(layers: readonly ConfigLayer[]): {
+  train: TrainConfig;
+  engine: EngineConfig;
+  doctor: boolean;
+} {
   const values = resolveConfig(launchConfigSchema, [recipeLayer(layers), ...layers]);
   const isEngineKey = ([key]: [string, unknown]): boolean => Object.hasOwn(engineShape, key);
-  const entries = Object.entries(values);
+  const { doctor, ...others } = values;
+  const entries = Object.entries(others);
   return {
     train: Object.fromEntries(entries.filter((entry) => !isEngineKey(entry))) as TrainConfig,
     engine: Object.fromEntries(entries.filter(isEngineKey)) as EngineConfig,
+    doctor,
   };
 }

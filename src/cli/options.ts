@@ -65,3 +65,10 @@ export async function fileLayer(path: string): Promise<ConfigLayer> {
   if (typeof values !== "object" || values === null || Array.isArray(values)) throw bad("not an object");
   return { source: path, values: values as Record<string, unknown> };
 }
+
+/** A whole number from a flag, 0 or more. @throws ConfigError `BAD_OPTION` */
+export function parseCount(text: string, flag: string): number {
+  const count = Number(text);
+  if (text.trim() !== "" && Number.isSafeInteger(count) && count >= 0) return count;
+  throw new ConfigError("BAD_OPTION", `${flag}: expected a whole number, 0 or more, got "${text}".`);
+}

@@ -4,6 +4,11 @@ import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import type { ConfigLayer } from "../core/config.ts";
 import { AbortError, CheckpointError } from "../core/errors.ts";
+import type { Engine } from "../engines/engine.ts";
+import { requireSoundBaseline } from "../eval/doctor/diagnosis.ts";
+import { examineTask } from "../eval/doctor/examine.ts";
+import type { Recommender } from "../recommenders/recommender.ts";
+import type { Task } from "../rl/task.ts";
 import { train } from "../rl/train.ts";
 import type { RunManifest } from "../runs/records.ts";
 import { readManifest } from "../runs/run-folder.ts";
@@ -59,6 +64,7 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     const config = resolveLaunchConfig([...own, ...before, ...given]);
     const recommender = closing.add(await loaded.openRecommender());
     const engine = closing.add(await openEngine(config.engine, { seed: config.train.seed, reporter, signal }));
+    if (config.doctor && !flags.resume) await examineFirst({ task, recommender, engine, config, reporter, signal });
     const printer = new TrainPrinter(reporter);
     const result = await train({
       ...config.train,
@@ -88,6 +94,39 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
   } finally {
     await closing.close();
     interrupt.dispose();
+  }
+}
+
+/**
+ * Has the doctor look at the baseline before anything is trained against it; warnings are shown.
+ * @throws DataError `BROKEN_BASELINE`
+ */
+async function examineFirst({
+  task,
+  recommender,
+  engine,
+  config,
+  reporter,
+  signal,
+}: {
+  task: Task<object>;
+  recommender: Recommender;
+  engine: Engine;
+  config: ReturnType<typeof resolveLaunchConfig>;
+  reporter: Reporter;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { maxTokens, maxMissingShare, seed } = config.train;
+  reporter.status("examining the baseline");
+  const diagnosis = await examineTask({
+    ...{ task, recommender, tokenizer: engine, maxTokens, maxMissingShare, seed, signal },
+  });
+  requireSoundBaseline(
+    diagnosis,
+    "See rec-r1 doctor for the evidence. Mend it, or train all the same with --no-doctor.",
+  );
+  for (const { check, status, message } of diagnosis.outcomes) {
+    if (status === "warning") reporter.line(`warning: ${check}: ${message}`);
   }
 }
 

@@ -2,6 +2,7 @@
  * What a tuned model does again and again: words of the user for which it writes other words. Found by counting, from
  * the queries alone; knows nothing of models or engines.
  */
+import { distinctWords } from "../core/words.ts";
 import type { ReportSubstitution } from "./report/report-data.ts";
 
 export interface RewrittenQuery {
@@ -34,8 +35,8 @@ export function findSubstitutions(
     counts.set(word, (counts.get(word) ?? 0) + 1);
   for (const { query, written } of rewrites) {
     if (written === null) continue;
-    const asked = splitWords(query);
-    const added = splitWords(written).filter((word) => !asked.some((other) => areForms(word, other)));
+    const asked = distinctWords(query, 2);
+    const added = distinctWords(written, 2).filter((word) => !asked.some((other) => areForms(word, other)));
     for (const from of asked) increment(fromCounts, from);
     for (const to of added) {
       increment(toCounts, to);
@@ -60,11 +61,6 @@ export function findSubstitutions(
     .filter((pair) => pair.count >= minCount && !isHabit(pair))
     .sort((a, b) => strength(b) - strength(a) || (a.from < b.from ? -1 : 1))
     .slice(0, limit);
-}
-
-/** Lower-case words of two letters or more, each once. */
-function splitWords(text: string): string[] {
-  return [...new Set(text.toLowerCase().match(/[\p{L}\p{N}]{2,}/gu) ?? [])];
 }
 
 /** Whether two words are forms of one (`star`, `stars`), which an engine's stemmer treats alike. */
