@@ -1,5 +1,6 @@
 /** Models from the model hub: a list of files with sizes and hashes, then each file of that commit. */
-import { join } from "node:path";
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { downloadFile, request, type ExpectedFile, type RequestOptions } from "./http-download.ts";
 import type { KnownModel } from "./known-models.ts";
 import { PullFailure } from "./pull-failure.ts";
@@ -8,9 +9,17 @@ interface HubFile extends ExpectedFile {
   name: string;
 }
 
-/** What {@link loadModel} reads from a folder; pictures, licences and other formats stay where they are. */
-const wantedFiles =
-  /^(config|generation_config|tokenizer|tokenizer_config|model\.safetensors\.index)\.json$|^chat_template\.jinja$|^model(-\d+-of-\d+)?\.safetensors$/;
+/** What models and sentence encoders are loaded from; pictures, licences and other formats stay where they are. */
+const wantedFiles = new RegExp(
+  [
+    /^(config|generation_config|tokenizer|tokenizer_config|model\.safetensors\.index)\.json$/,
+    /^chat_template\.jinja$/,
+    /^model(-\d+-of-\d+)?\.safetensors$/,
+    /^(modules|sentence_bert_config|config_sentence_transformers|1_Pooling\/config)\.json$/,
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+);
 
 const maxListingBytes = 16 * 1024 * 1024;
 
@@ -52,7 +61,9 @@ export async function pullFromHub(
   for (const file of files) {
     const url = `${endpoint}/${model.repo}/resolve/${commit}/${file.name}`;
     const onFileBytes = (bytes: number): void => onBytes(doneBytes + bytes, totalBytes);
-    hashes.set(file.name, await downloadFile(url, join(folder, file.name), file, onFileBytes, http));
+    const path = join(folder, file.name);
+    await mkdir(dirname(path), { recursive: true });
+    hashes.set(file.name, await downloadFile(url, path, file, onFileBytes, http));
     doneBytes += file.byteLength;
   }
   return hashes;

@@ -43,6 +43,16 @@ export async function tokenizerFromFolder(folder: string, config: Json): Promise
 
 /** Reads a JSON object; null where there is no such file. @throws ModelError */
 export async function readJsonFile(path: string): Promise<Json | null> {
+  const value = await readJsonValue(path);
+  if (value === null) return null;
+  if (typeof value !== "object" || Array.isArray(value)) {
+    throw new ModelError("MODEL_FILE_CORRUPT", `${path}: it must hold a JSON object.`, { details: { path } });
+  }
+  return value as Json;
+}
+
+/** Reads any JSON but null; null where there is no such file. @throws ModelError */
+export async function readJsonValue(path: string): Promise<unknown> {
   const text = await readTextFile(path);
   if (text === null) return null;
   let value: unknown;
@@ -54,10 +64,10 @@ export async function readJsonFile(path: string): Promise<Json | null> {
       details: { path },
     });
   }
-  if (value === null || typeof value !== "object" || Array.isArray(value)) {
-    throw new ModelError("MODEL_FILE_CORRUPT", `${path}: it must hold a JSON object.`, { details: { path } });
+  if (value === null) {
+    throw new ModelError("MODEL_FILE_CORRUPT", `${path}: it must not hold null.`, { details: { path } });
   }
-  return value as Json;
+  return value;
 }
 
 async function readTextFile(path: string): Promise<string | null> {

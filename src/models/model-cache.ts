@@ -4,7 +4,7 @@
  */
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
-import { basename, join } from "node:path";
+import { isAbsolute, join, normalize } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AbortError, throwIfAborted } from "../core/errors.ts";
 import { hashFile } from "./http-download.ts";
@@ -53,7 +53,7 @@ export async function findCachedModel(cacheDir: string, name: string): Promise<C
     manifest = JSON.parse(await readFile(join(folder, manifestName), "utf8")) as Manifest;
     if (manifest.files.length === 0) return null;
     for (const file of manifest.files) {
-      if (basename(file.name) !== file.name || !(await isIntact(join(folder, file.name), file))) return null;
+      if (!isInside(file.name) || !(await isIntact(join(folder, file.name), file))) return null;
     }
   } catch {
     // Absent, unreadable or malformed: all mean that the model has to be pulled, which says what is wrong.
@@ -67,6 +67,9 @@ export async function findCachedModel(cacheDir: string, name: string): Promise<C
     byteLength: manifest.files.reduce((sum, file) => sum + file.byteLength, 0),
   };
 }
+
+/** Whether a file's name keeps to the model's folder. */
+const isInside = (name: string): boolean => !isAbsolute(name) && !normalize(name).startsWith("..");
 
 async function isIntact(path: string, file: Manifest["files"][number]): Promise<boolean> {
   const stats = await stat(path);

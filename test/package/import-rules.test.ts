@@ -41,7 +41,19 @@ function firstFile(folder: string): string | undefined {
   return undefined;
 }
 
-const folders = ["core", "ranking", "datasets", "graph", "models", "engines/local", "rl", "eval", "runs", "cli"];
+const folders = [
+  "core",
+  "ranking",
+  "datasets",
+  "graph",
+  "models",
+  "encoders",
+  "engines/local",
+  "rl",
+  "eval",
+  "runs",
+  "cli",
+];
 const targets = [
   ...folders.map(firstFile).filter((file) => file !== undefined),
   "engines/engine.ts",
@@ -56,8 +68,11 @@ const allowed: Record<string, readonly string[]> = {
   "datasets/new-file.ts": ["core", "ranking", "datasets"],
   "recommenders/recommender.ts": ["core", "recommenders"],
   "recommenders/opensearch/client.ts": ["core", "recommenders"],
+  "recommenders/lancedb/new-file.ts": ["core", "encoders", "recommenders"],
+  "recommenders/sequential/deep/new-file.ts": ["core", "graph", "models", "recommenders"],
   "graph/new-file.ts": ["core", "graph"],
   "models/new-file.ts": ["core", "graph", "models"],
+  "encoders/new-file.ts": ["core", "graph", "models", "encoders"],
   "engines/engine.ts": ["core", "models", "engines/engine.ts"],
   "engines/tinker/client.ts": ["core", "models", "engines/engine.ts"],
   "engines/tinker/deep/wire.ts": ["core", "models", "engines/engine.ts"],
@@ -75,6 +90,7 @@ const allowed: Record<string, readonly string[]> = {
     "recommenders",
     "graph",
     "models",
+    "encoders",
     "engines",
     "rl",
     "eval",
@@ -82,7 +98,8 @@ const allowed: Record<string, readonly string[]> = {
     "cli",
   ],
   "server/new-file.ts": [
-    ...["core", "ranking", "datasets", "recommenders", "graph", "models", "engines", "rl", "eval", "runs", "cli"],
+    ...["core", "ranking", "datasets", "recommenders", "graph", "models", "encoders", "engines"],
+    ...["rl", "eval", "runs", "cli"],
   ],
 };
 
