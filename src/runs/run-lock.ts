@@ -1,122 +1,17 @@
-/** One writer for a run folder: a lock file that names its process, taken over when that process is gone. */
-import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { link, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
-import { describeFileError, temporaryName } from "../core/atomic-write.ts";
+/** One writer for a run folder. */
 import { CheckpointError } from "../core/errors.ts";
+import { type LockOwner, type ProcessLock, tryProcessLock } from "../core/process-lock.ts";
 
-interface LockOwner {
-  pid: number;
-  host: string;
-  /** When the process started, in the kernel's own unit; tells a reused pid apart. Null where unknown. */
-  startedAt: string | null;
-  token: string;
-}
-
-export interface RunLock {
-  release(): Promise<void>;
-}
-
-/** A takeover that lasts longer than this belongs to a process that died in it. */
-const takeoverTimeoutMs = 10_000;
+export type RunLock = ProcessLock;
 
 /**
  * Takes the lock at `path`.
  * @throws CheckpointError `RUN_IN_USE` while another living process (or this one) holds it
  */
 export async function acquireRunLock(path: string): Promise<RunLock> {
-  const mine: LockOwner = {
-    pid: process.pid,
-    host: hostname(),
-    startedAt: processStart(process.pid),
-    token: randomBytes(8).toString("hex"),
-  };
-  const content = JSON.stringify(mine);
-  if (!(await createExclusively(path, content))) {
-    const owner = await readOwner(path);
-    if (owner && isAlive(owner)) throw inUse(path, owner);
-    await takeOver(path, content);
-  }
-  return {
-    release: async () => {
-      if ((await readOwner(path))?.token === mine.token) await rm(path, { force: true });
-    },
-  };
-}
-
-/** Creates a file with its content in one go, so that nobody sees it empty; false where it exists. */
-async function createExclusively(path: string, content: string): Promise<boolean> {
-  const temporary = temporaryName(path);
-  try {
-    await writeFile(temporary, content);
-    await link(temporary, path).catch(async (error: NodeJS.ErrnoException) => {
-      if (!["EPERM", "ENOSYS", "ENOTSUP"].includes(error.code ?? "")) throw error;
-      // A file system without hard links: exclusive creation is the next best thing.
-      await writeFile(path, content, { flag: "wx" });
-    });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw describeFileError(error, "create the lock", path);
-  } finally {
-    await rm(temporary, { force: true });
-  }
-}
-
-/** Replaces a dead owner's lock; only one process at a time may do so, and it looks again before it does. */
-async function takeOver(path: string, content: string): Promise<void> {
-  const gate = `${path}.takeover`;
-  if (!(await createExclusively(gate, content))) {
-    const age = await stat(gate).then(
-      (info) => Date.now() - info.mtimeMs,
-      () => 0,
-    );
-    if (age < takeoverTimeoutMs) throw inUse(path, await readOwner(gate));
-    await rm(gate, { force: true });
-    if (!(await createExclusively(gate, content))) throw inUse(path, await readOwner(gate));
-  }
-  try {
-    const owner = await readOwner(path);
-    if (owner && isAlive(owner)) throw inUse(path, owner);
-    const temporary = temporaryName(path);
-    await writeFile(temporary, content);
-    await rename(temporary, path);
-  } finally {
-    await rm(gate, { force: true });
-  }
-}
-
-async function readOwner(path: string): Promise<LockOwner | undefined> {
-  try {
-    return JSON.parse(await readFile(path, "utf8")) as LockOwner;
-  } catch {
-    // Absent, or cut off in the middle of a write: its owner is dead either way.
-    return undefined;
-  }
-}
-
-function isAlive(owner: LockOwner): boolean {
-  // Another machine's processes can't be seen from here (network file systems): better to ask than to break its run.
-  if (owner.host !== hostname()) return true;
-  try {
-    process.kill(owner.pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-  }
-  const startedAt = processStart(owner.pid);
-  return startedAt === null || owner.startedAt === null || startedAt === owner.startedAt;
-}
-
-/** A process's start in clock ticks since boot (field 22 of Linux's /proc/PID/stat); null elsewhere. */
-function processStart(pid: number): string | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The second field is the program's name in parentheses and may itself hold spaces and parentheses.
-    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? null;
-  } catch {
-    return null;
-  }
+  const taken = await tryProcessLock(path);
+  if (taken.lock) return taken.lock;
+  throw inUse(path, taken.owner);
 }
 
 function inUse(path: string, owner: LockOwner | undefined): CheckpointError {
