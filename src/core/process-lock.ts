@@ -76,20 +76,18 @@ async function createExclusively(path: string, content: string): Promise<boolean
 async function takeOver(path: string, content: string): Promise<{ owner: LockOwner | undefined } | undefined> {
   const gate = `${path}.takeover`;
   if (!(await createExclusively(gate, content))) {
-    const age = await stat(gate).then(
-      (info) => Date.now() - info.mtimeMs,
-      () => 0,
-    );
-    if (age < takeoverTimeoutMs) return { owner: await readOwner(gate) };
+    if ((await ageOf(gate)) < takeoverTimeoutMs) return { owner: await readOwner(gate) };
     await rm(gate, { force: true });
     if (!(await createExclusively(gate, content))) return { owner: await readOwner(gate) };
   }
   try {
     const owner = await readOwner(path);
     if (owner && isAlive(owner)) return { owner };
-    // Given back in the meantime: whoever is first to create it has it, and that may be somebody else already.
-    if (!owner && (await stat(path).catch(() => undefined)) === undefined) {
-      return (await createExclusively(path, content)) ? undefined : { owner: await readOwner(path) };
+    if (!owner) {
+      // Given back in the meantime: whoever creates it first has it. What exists and names nobody was cut off.
+      if (await createExclusively(path, content)) return undefined;
+      const newOwner = await readOwner(path);
+      if (newOwner) return { owner: newOwner };
     }
     const temporary = temporaryName(path);
     await writeFile(temporary, content);
@@ -98,6 +96,14 @@ async function takeOver(path: string, content: string): Promise<{ owner: LockOwn
   } finally {
     await rm(gate, { force: true });
   }
+}
+
+/** Milliseconds since a file was written; 0 where there is none. */
+function ageOf(path: string): Promise<number> {
+  return stat(path).then(
+    (info) => Date.now() - info.mtimeMs,
+    () => 0,
+  );
 }
 
 async function readOwner(path: string): Promise<LockOwner | undefined> {
