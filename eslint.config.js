@@ -31,6 +31,7 @@ const mayImport = {
   ],
   rl: ["core", "ranking", "datasets", "runs", "engines/engine.ts", "recommenders/recommender.ts"],
   eval: ["core", "ranking", "datasets", "rl", "runs", "engines/engine.ts", "recommenders/recommender.ts"],
+  tasks: ["core", "ranking", "datasets", "rl", "engines/engine.ts", "recommenders/recommender.ts"],
   runs: ["core"],
 };
 

@@ -34,6 +34,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./index-command.ts"),
   },
   {
+    name: "data",
+    description: "check data files",
+    load: () => import("./data-command.ts"),
+  },
+  {
     name: "model",
     description: "fetch and list models",
     load: () => import("./model-command.ts"),

@@ -111,3 +111,13 @@ export function parseAnswer(text: string): string | null {
   if (query === null || !query.startsWith("{")) return query;
   return parseJsonAnswer(text);
 }
+
+/** The text of the last `<answer>` block that isn't empty, or null: for answers that aren't JSON. */
+export function parseTaggedAnswer(text: string): string | null {
+  if (!/<answer>/i.test(text.slice(0, longestAnswer))) return null;
+  for (const block of answerBlocks(text).reverse()) {
+    const query = cleanQuery(block);
+    if (query !== null) return query;
+  }
+  return null;
+}

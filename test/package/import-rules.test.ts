@@ -50,6 +50,7 @@ const folders = [
   "encoders",
   "engines/local",
   "rl",
+  "tasks",
   "eval",
   "runs",
   "cli",
@@ -80,9 +81,10 @@ const allowed: Record<string, readonly string[]> = {
   "engines/local/deep/new-file.ts": ["core", "models", "graph", "engines"],
   "rl/new-file.ts": ["core", "ranking", "datasets", "runs", "rl", ...interfaces],
   "eval/report/new-file.ts": ["core", "ranking", "datasets", "rl", "runs", "eval", ...interfaces],
+  "tasks/new-file.ts": ["core", "ranking", "datasets", "rl", "tasks", ...interfaces],
   "runs/new-file.ts": ["core", "runs"],
   "unheard-of/new-file.ts": [],
-  "index.ts": ["core", "ranking", "datasets", "rl", "eval", "runs", ...interfaces],
+  "index.ts": ["core", "ranking", "datasets", "rl", "tasks", "eval", "runs", ...interfaces],
   "cli/new-file.ts": [
     "core",
     "ranking",
@@ -93,13 +95,14 @@ const allowed: Record<string, readonly string[]> = {
     "encoders",
     "engines",
     "rl",
+    "tasks",
     "eval",
     "runs",
     "cli",
   ],
   "server/new-file.ts": [
     ...["core", "ranking", "datasets", "recommenders", "graph", "models", "encoders", "engines"],
-    ...["rl", "eval", "runs", "cli"],
+    ...["rl", "tasks", "eval", "runs", "cli"],
   ],
 };
 

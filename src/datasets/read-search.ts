@@ -1,0 +1,52 @@
+/** Product-search examples from a file of any known layout. */
+import type { ReadLinesOptions } from "../core/data-lines.ts";
+import { DataError } from "../core/errors.ts";
+import { readExamples } from "./examples.ts";
+import { RowFault } from "./fields.ts";
+import type { DropOptions } from "./load-report.ts";
+import { readCounted, readPaperSearch } from "./paper-files.ts";
+import { checkedExample } from "./read-rankings.ts";
+import { recogniseFile, type FileKind } from "./recognise.ts";
+import type { SearchExample } from "./task-examples.ts";
+
+/** Kinds of files that hold queries with what is relevant to them. */
+export const searchKinds: readonly FileKind[] = ["rec-r1-search", "amazon-c4", "query-items", "examples"];
+
+/**
+ * Queries with their relevant items: the authors' files, Amazon-C4, JSON Lines `{query, relevant}`, or CSV with the
+ * columns `query` and `relevant` (ids parted by blanks, or JSON).
+ * @throws DataError when the file can't be read, has another layout, or too many rows can't be used. @throws AbortError
+ */
+export async function readSearchFile(
+  path: string,
+  options: DropOptions & ReadLinesOptions = {},
+): Promise<SearchExample[]> {
+  const { kind, format, about } = await recogniseFile(path);
+  if (kind === "rec-r1-search" || kind === "amazon-c4" || kind === "query-items") return readPaperSearch(path, options);
+  if (kind === "examples") {
+    return format === "jsonl" ? readExamples<SearchExample>(path, options) : readExampleTable(path, options);
+  }
+  throw new DataError("DATA_WRONG_LAYOUT", `${path}: is ${about}; expected queries with what is relevant to them.`, {
+    details: { path, kind },
+  });
+}
+
+/** `{query, relevant}` in CSV or parquet. */
+function readExampleTable(path: string, options: DropOptions & ReadLinesOptions): Promise<SearchExample[]> {
+  return readCounted(path, options, (row, line) =>
+    checkedExample({ ...row, relevant: parseRelevantCell(row.relevant) }, path, line),
+  );
+}
+
+/** A cell such as `12 15`, `["12", "15"]` or `{"12": 3}`; what is no text stays as it is. */
+function parseRelevantCell(cell: unknown): unknown {
+  if (typeof cell !== "string") return cell;
+  if (/^\s*[[{]/.test(cell)) {
+    try {
+      return JSON.parse(cell);
+    } catch {
+      throw new RowFault('"relevant" is neither ids nor JSON');
+    }
+  }
+  return cell.split(/[\s|;]+/).filter((id) => id !== "");
+}

@@ -1,0 +1,103 @@
+/**
+ * Rows of a data file whatever its format: parquet, JSON Lines, one JSON array, CSV or TSV, told apart by content and
+ * not by name. Knows nothing of what the rows mean.
+ */
+import { open, readFile, stat } from "node:fs/promises";
+import { readJsonl, toDataError, type JsonLine, type JsonObject, type ReadLinesOptions } from "../core/data-lines.ts";
+import { DataError, throwIfAborted } from "../core/errors.ts";
+import { readCsv } from "./csv.ts";
+import { readParquet } from "./parquet.ts";
+
+export type RowFormat = "parquet" | "jsonl" | "json" | "csv" | "tsv";
+
+export interface ReadRowsOptions extends ReadLinesOptions {
+  /** Default: told from the file's first bytes. */
+  format?: RowFormat;
+  /** Only these columns of a parquet file; other formats give whole rows. */
+  columns?: readonly string[];
+}
+
+/** A JSON array is read whole; a larger file has to come as JSON Lines or parquet. */
+const largestArrayBytes = 1 << 30;
+
+/**
+ * The format of a data file by its first bytes.
+ * @throws DataError when the file can't be read or is empty
+ */
+export async function detectFormat(path: string): Promise<RowFormat> {
+  const start = await readStart(path);
+  if (start.subarray(0, 4).toString("latin1") === "PAR1") return "parquet";
+  const text = start
+    .toString("utf8")
+    .replace(/^\uFEFF/, "")
+    .trimStart();
+  if (text === "") throw new DataError("DATA_EMPTY", `${path}: is empty.`, { details: { path } });
+  if (text.startsWith("[")) return "json";
+  if (text.startsWith("{")) return "jsonl";
+  return (text.split("\n", 1)[0] as string).includes("\t") ? "tsv" : "csv";
+}
+
+async function readStart(path: string): Promise<Buffer> {
+  try {
+    const file = await open(path, "r");
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(1 << 16), 0, 1 << 16, 0);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw toDataError(cause, path);
+  }
+}
+
+/**
+ * Rows of a file with their numbers (lines of text formats, rows of parquet and JSON arrays), from 1.
+ * @throws DataError when the file can't be read or is malformed. @throws AbortError
+ */
+export async function* readRows(path: string, options: ReadRowsOptions = {}): AsyncGenerator<JsonLine> {
+  const format = options.format ?? (await detectFormat(path));
+  const { columns, signal } = options;
+  if (format === "parquet") {
+    yield* readParquet(path, { ...(columns ? { columns } : {}), ...(signal ? { signal } : {}) });
+  } else if (format === "jsonl") yield* readJsonl(path, options);
+  else if (format === "json") yield* readJsonArray(path, signal);
+  else yield* readCsv(path, { ...options, delimiter: format === "tsv" ? "\t" : "," });
+}
+
+async function* readJsonArray(path: string, signal: AbortSignal | undefined): AsyncGenerator<JsonLine> {
+  throwIfAborted(signal);
+  let bytes: Buffer;
+  try {
+    if ((await stat(path)).size > largestArrayBytes) {
+      throw new DataError("DATA_TOO_LARGE", `${path}: a JSON array of more than 1 GiB. Write it as JSON Lines.`);
+    }
+    bytes = await readFile(path);
+  } catch (cause) {
+    throw toDataError(cause, path);
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new DataError("DATA_NOT_UTF8", `${path}: not valid UTF-8. Save the file as UTF-8.`, { cause });
+  }
+  let rows: unknown;
+  try {
+    rows = JSON.parse(text);
+  } catch (cause) {
+    throw new DataError("DATA_NOT_JSON", `${path}: not JSON (${(cause as Error).message}).`, {
+      cause,
+      details: { path },
+    });
+  }
+  for (const [i, value] of (rows as unknown[]).entries()) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      const got = JSON.stringify(value).slice(0, 80);
+      throw new DataError("DATA_NOT_OBJECT", `${path} row ${i + 1}: expected a JSON object, got ${got}.`, {
+        details: { path, row: i + 1 },
+      });
+    }
+    yield { line: i + 1, value: value as JsonObject };
+  }
+}
