@@ -7,7 +7,7 @@ export type EndReason = "steps" | "early_stop" | "time";
 
 export type TrainEvent =
   | { kind: "start"; runDir: string; config: TrainConfig; totalSteps: number; resumedAt: number | null }
-  | { kind: "progress"; activity: "sampling" | "learning" | "evaluating"; step: number; done: number; total: number }
+  | { kind: "progress"; activity: string; step: number; done: number; total: number }
   | { kind: "step"; record: StepRecord; totalSteps: number; seconds: number; etaSeconds: number }
   | { kind: "evaluation"; summary: EvaluationSummary; metric: string; best: BestRecord }
   | { kind: "checkpoint"; step: number }

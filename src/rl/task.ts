@@ -9,7 +9,7 @@ import type { Example } from "../datasets/examples.ts";
 import type { ChatMessage } from "../engines/engine.ts";
 import type { Relevance } from "../ranking/judgments.ts";
 import { ndcg } from "../ranking/metrics.ts";
-import type { Hit } from "../recommenders/recommender.ts";
+import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import { parseAnswer } from "./answer.ts";
 
 /** Examples: a JSON Lines file, the examples themselves, or a function that loads them. */
@@ -39,8 +39,20 @@ export interface Metric<E> {
 }
 
 /** Supervised text for the optional phase before reinforcement learning. */
-export interface Warmup {
-  examples(): readonly WarmupExample[] | Promise<readonly WarmupExample[]>;
+export interface Warmup<E extends object = object> {
+  examples(context: WarmupContext<E>): readonly WarmupExample[] | Promise<readonly WarmupExample[]>;
+}
+
+/** What warm-up text may be made from. */
+export interface WarmupContext<E extends object> {
+  task: Task<E>;
+  /** The training split. */
+  train: readonly LoadedExample<E>[];
+  recommender: Recommender;
+  /** Share of the searches that may fail. */
+  maxFailureShare: number;
+  signal: AbortSignal | undefined;
+  onProgress(doing: string, done: number, total: number): void;
 }
 
 export interface WarmupExample {
@@ -68,7 +80,7 @@ export interface TaskDefinition<E extends object = Example> {
   metrics?: readonly Metric<E>[];
   /** The user's own words, searched for as they are when baselines are measured. Default: `example.query`. */
   raw?(example: E): string | null;
-  warmup?: Warmup;
+  warmup?: Warmup<E>;
   /** Training options that suit this task; flags, files and arguments override them. */
   config?: Readonly<Record<string, unknown>>;
 }
@@ -84,7 +96,7 @@ export interface Task<E extends object = Example> {
   readonly topK: number;
   readonly metrics: readonly Metric<E>[];
   raw(example: E): string | null;
-  readonly warmup: Warmup | undefined;
+  readonly warmup: Warmup<E> | undefined;
   readonly config: Readonly<Record<string, unknown>>;
 }
 
@@ -105,12 +117,16 @@ export function ndcgMetric(k: number): Metric<object> {
   return { name: `ndcg@${k}`, score: ({ example, hits }) => ndcg(hits, relevantOf(example), { k }) };
 }
 
-function relevantOf(example: object): Relevance {
+/**
+ * What is relevant for an example.
+ * @throws TaskError `NO_RELEVANT` when it doesn't say
+ */
+export function relevantOf(example: object): Relevance {
   const { relevant } = example as { relevant?: Relevance };
   if (relevant !== undefined && relevant !== null) return relevant;
   throw new TaskError(
     "NO_RELEVANT",
-    "The default metric needs example.relevant, a list of item ids or gains by id. Give the examples one, or the task its own `metrics`.",
+    "This needs example.relevant, a list of item ids or gains by id: the default metric, and the search for good queries by hindsight. Give the examples one, or the task its own `metrics`.",
   );
 }
 

@@ -70,8 +70,12 @@ export const trainConfigSchema = z.object({
   weightDecay: z.number().min(0).default(0).describe("AdamW: decoupled weight decay"),
   maxGradNorm: z.number().positive().default(1).describe("gradients are scaled down to this L2 norm"),
 
-  warmupSteps: countOrOff().default(0).describe("supervised steps on the task's warm-up text, before the others"),
+  warmupSteps: countOrOff().default(0).describe("supervised steps on the task's warm-up texts, before the others"),
   warmupBatch: count().default(32).describe("texts in a warm-up step"),
+  warmupSchedule: z
+    .enum(["constant", "linear", "cosine"])
+    .default("constant")
+    .describe("how the warm-up's learning rate falls"),
   warmupLearningRate: z.number().positive().optional().describe("learning rate of the warm-up; default: learningRate"),
 
   evalEvery: countOrOff().default(10).describe("steps between evaluations on the validation split; 0: none"),

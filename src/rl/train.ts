@@ -11,7 +11,8 @@
  *   by their tokens. A batch without any difference leaves the weights and the optimizer alone.
  * - A rollout on which the recommender failed is dropped: it is in no baseline and in no loss.
  * - The reference of the KL term is the untrained policy, never refreshed.
- * - Optional and off by default: a supervised warm-up before the first step, cross-entropy on each group's best
+ * - Optional and off by default: a supervised warm-up before the first step (on text of the task's own, or on the best
+ *   queries that were found without the policy: `hindsight.ts`), cross-entropy on each group's best
  *   completion, negative advantages scaled down, groups without variance replaced by new ones.
  *
  * Every random number is addressed by (seed, purpose, step …) and all state is in the checkpoint, so a resumed run is
@@ -35,7 +36,7 @@ import type { Group, Rollout } from "./rollout.ts";
 import { openSession } from "./run-session.ts";
 import type { Session, TrainState } from "./run-session.ts";
 import { measureRollouts, UpdateMetrics } from "./step-metrics.ts";
-import type { LoadedExample, Task } from "./task.ts";
+import type { LoadedExample, Task, WarmupExample } from "./task.ts";
 import { resolveTrainConfig } from "./train-config.ts";
 import type { TrainConfig, TrainConfigInput } from "./train-config.ts";
 
@@ -111,9 +112,13 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
     { source: "train()", values: given },
   ]);
   const session = await openSession({ task, recommender, engine, runDir, config, resume, launch, onEvent });
+  const startedAt = performance.now();
   try {
     const order = new PromptOrder(session.train, config.seed, "prompts");
-    const warmupOrder = config.warmupSteps > 0 ? await orderWarmup(task, engine, config) : undefined;
+    const totalSteps = config.warmupSteps + config.steps;
+    onEvent({ kind: "start", runDir, config, totalSteps, resumedAt: session.resumedAt });
+    const warmupOrder =
+      session.state.step < config.warmupSteps ? await orderWarmup(options, config, session) : undefined;
     const loop: Loop<E> = {
       ...session,
       task,
@@ -124,11 +129,9 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       onEvent,
       order,
       warmupOrder,
-      spent: { startedAt: performance.now(), steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
+      spent: { startedAt, steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
       weightsInMidStep: false,
     };
-    const totalSteps = config.warmupSteps + config.steps;
-    onEvent({ kind: "start", runDir, config, totalSteps, resumedAt: session.resumedAt });
     const reason = await runLoop(loop, totalSteps);
     onEvent({ kind: "end", reason, step: loop.state.step, best: loop.state.best });
     return { runDir, step: loop.state.step, reason, best: loop.state.best };
@@ -433,14 +436,16 @@ function samplingParams<E extends object>(loop: Loop<E>, step: number, round: nu
   };
 }
 
-/** One supervised step on the task's warm-up text. */
+/** One supervised step on the warm-up's texts. */
 async function takeWarmupStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
   const { config, engine, signal, state } = loop;
   const start = performance.now();
   const size = config.warmupBatch;
   const data = (loop.warmupOrder as PromptOrder<Datum>).draw((step - 1) * size, size).items;
   const metrics = new UpdateMetrics();
-  const adam = adamParams(config, config.warmupLearningRate ?? config.learningRate);
+  const learningRate = config.warmupLearningRate ?? config.learningRate;
+  const schedule = { learningRate, schedule: config.warmupSchedule, rampSteps: config.rampSteps };
+  const adam = adamParams(config, learningRateAt(step, { ...schedule, steps: config.warmupSteps }));
   const result = await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
   metrics.addForwardBackward(data, result, false);
   await applyGradients(loop, { step, adam, result, data, metrics });
@@ -452,12 +457,27 @@ async function takeWarmupStep<E extends object>(loop: Loop<E>, step: number): Pr
   };
 }
 
+/** The warm-up's texts. They are made once and kept in the run folder: a recommender may answer differently later. */
 async function orderWarmup<E extends object>(
-  task: Task<E>,
-  engine: Engine,
+  { task, engine, recommender, signal, onEvent = () => {} }: TrainOptions<E>,
   config: TrainConfig,
+  { folder, train, state }: Session<E>,
 ): Promise<PromptOrder<Datum>> {
-  const examples = (await task.warmup?.examples()) ?? [];
+  const { maxFailureShare } = config;
+  const make = async (): Promise<readonly WarmupExample[]> =>
+    (await task.warmup?.examples({
+      task,
+      train,
+      recommender,
+      maxFailureShare,
+      signal,
+      onProgress: (doing, done, total) => onEvent({ kind: "progress", activity: doing, step: state.step, done, total }),
+    })) ?? [];
+  let examples: readonly WarmupExample[] | undefined = await folder.readWarmup<WarmupExample>();
+  if (!examples) {
+    examples = await make();
+    await folder.writeWarmup(examples);
+  }
   if (examples.length < config.warmupBatch) {
     throw new TaskError(
       "TOO_LITTLE_WARMUP",
@@ -484,7 +504,7 @@ function isEvaluationDue<E extends object>({ config, state, valid }: Loop<E>, is
   if (valid.length === 0 || config.evalEvery === 0 || evaluatedAt === step) return false;
   if (isLast) return true;
   if (step === 0) return config.evalAtStart;
-  return step >= config.warmupSteps && (step - config.warmupSteps) % config.evalEvery === 0;
+  return (step - config.warmupSteps) % config.evalEvery === 0;
 }
 
 /** Greedy answers to the validation examples, scored. */

@@ -31,6 +31,7 @@ const names = {
   evaluations: "evaluations",
   checkpoints: "checkpoints",
   best: "best.json",
+  warmup: "warmup.jsonl",
   lock: "run.lock",
 } as const;
 
@@ -99,6 +100,23 @@ export class RunFolder {
 
   async writeBest(best: BestRecord): Promise<void> {
     await this.writeJson(names.best, best);
+  }
+
+  /** Keeps the supervised texts that a run begins with. */
+  async writeWarmup(texts: readonly object[]): Promise<void> {
+    await writeFileAtomic(join(this.dir, names.warmup), texts.map(toJsonLine).join(""), { makeFolders: false });
+  }
+
+  /** The texts that were kept; undefined when there are none yet. */
+  async readWarmup<Text>(): Promise<Text[] | undefined> {
+    const texts: Text[] = [];
+    try {
+      for await (const text of readJsonLog<Text>(join(this.dir, names.warmup))) texts.push(text);
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+    return texts;
   }
 
   /** Keeps data that explain a failure, under `name` in the run folder. */

@@ -9,7 +9,7 @@ import { z } from "zod";
 import { listenForInterrupt } from "../../core/abort.ts";
 import { resolveConfig } from "../../core/config.ts";
 import { AbortError } from "../../core/errors.ts";
-import { loadIcons } from "../../datasets/icons.ts";
+import { type IconExample, loadIcons } from "../../datasets/icons.ts";
 import type { Engine } from "../../engines/engine.ts";
 import { evaluatePolicy, evaluateRaw } from "../../eval/evaluate.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
@@ -25,7 +25,7 @@ import { openEngine } from "../open-engine.ts";
 import { addSchemaOptions, flagLayer } from "../options.ts";
 import { drawCurve, formatSeconds, Reporter, TrainPrinter } from "../progress.ts";
 import { compareDemo, formatComparison, writeDemoReport } from "./demo-report.ts";
-import { type DemoExample, iconTask } from "./icon-task.ts";
+import { iconTask } from "./icon-task.ts";
 
 const demoSchema = z.object({
   minutes: z.number().positive().default(18).describe("time for everything after the install, in minutes"),
@@ -37,19 +37,19 @@ const demoSchema = z.object({
 
 /** What was found to work for the icons within minutes; docs/log.md tells what did not. */
 const trainDefaults = {
+  warmupSteps: 300,
+  warmupBatch: 32,
+  warmupLearningRate: 1e-3,
   promptsPerStep: 24,
   groupSize: 16,
-  maxTokens: 6,
+  maxTokens: 8,
   temperature: 1,
-  learningRate: 2e-4,
-  warmupSteps: 20,
-  warmupBatch: 32,
-  warmupLearningRate: 5e-4,
-  rampSteps: 3,
-  evalEvery: 20,
+  learningRate: 1e-4,
+  rampSteps: 5,
+  evalEvery: 50,
   evalAtStart: false,
   evalLimit: 200,
-  checkpointEvery: 20,
+  checkpointEvery: 25,
 } satisfies TrainConfigInput;
 
 /** Time kept back for what comes after the last evaluation on the test split, in seconds. */
@@ -95,14 +95,8 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
     const seed = flags.resume ? await storedSeed(runDir, config.seed) : config.seed;
     const engineConfig = engineConfigSchema.parse({ model: config.model, threads: config.threads });
     const engine = closing.add(await openEngine(engineConfig, { seed, reporter, signal }));
-    const task = await iconTask({
-      icons,
-      recommender,
-      seed,
-      signal,
-      onProgress: (done, total) => reporter.status(`first searches: ${done}/${total}`),
-    });
-    const test = (await loadSplit(task, "test")) as LoadedExample<DemoExample>[];
+    const task = iconTask(icons);
+    const test = (await loadSplit(task, "test")) as LoadedExample<IconExample>[];
     const bench: Bench = { task, recommender, engine, test, reporter, signal };
 
     const raw = await evaluateRaw({ task, recommender, split: test, signal });
@@ -176,10 +170,10 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
 }
 
 interface Bench {
-  task: Task<DemoExample>;
+  task: Task<IconExample>;
   recommender: Recommender;
   engine: Engine;
-  test: readonly LoadedExample<DemoExample>[];
+  test: readonly LoadedExample<IconExample>[];
   reporter: Reporter;
   signal: AbortSignal;
 }

@@ -76,8 +76,8 @@ export async function writeDemoReport(options: DemoReportOptions): Promise<strin
     subtitle: [
       `${icons.catalogue.length} icons of Material Design Icons; only their names are indexed, by BM25. People ask with ` +
         `other words: an icon counts as found when it is the one that has the words as an alias.`,
-      `The model (${String(manifest.engine["model"])}) reads the user's words and adds words to search for. It was ` +
-        `trained by trial and error alone: its reward is how high the engine then ranks the right icon.`,
+      `The model (${String(manifest.engine["model"])}) reads the user's words and adds words to search for. It learned ` +
+        `by trial and error alone: nobody wrote queries for it, its reward is how high the engine ranks the right icon.`,
       `The ${test.length} queries below were held out; no icon of theirs was in training.`,
     ],
     metric: "NDCG@10",

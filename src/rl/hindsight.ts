@@ -1,0 +1,158 @@
+/**
+ * Finding good queries without a teacher, before the first step. What a search finds doesn't depend on who asked: the
+ * hits of one query can be scored for every training example (hindsight experience replay, Andrychowicz et al. 2017).
+ * So each word of the catalogue is searched for once; for each example the words that brought something relevant are
+ * tried for real, as a completion that the policy could have written; what the reward likes best is kept, and the policy
+ * begins by imitating it. Nothing but the recommender's answers and the task's own reward is used.
+ */
+import { RecommenderError } from "../core/errors.ts";
+import { relevantIds } from "../ranking/judgments.ts";
+import type { Hit } from "../recommenders/recommender.ts";
+import { searchAll } from "./search.ts";
+import type { SearchOutcome } from "./search.ts";
+import { relevantOf } from "./task.ts";
+import type { Warmup, WarmupContext, WarmupExample } from "./task.ts";
+
+export interface HindsightOptions<E> {
+  /** Words (or short phrases) that the catalogue uses. Each is searched for once. */
+  probes(): readonly string[] | Promise<readonly string[]>;
+  /** The completion with which a policy would ask for these words. Default: the words with spaces between them. */
+  write?(words: readonly string[], example: E): string;
+  /** Most words of a completion. Default 3. */
+  maxWords?: number;
+  /** Hits looked at for each probe. Default 1000. */
+  probeDepth?: number;
+  /** Probes tried for each example, those that ranked something relevant highest. Default 12. */
+  candidates?: number;
+  /** A further word must raise the reward by more than this. Default 0.02. */
+  minGain?: number;
+}
+
+/** Queries of one call to the recommender. */
+const searchBatch = 512;
+
+/**
+ * A warm-up whose texts are the best completions found for the training examples. Examples for which nothing relevant
+ * has a probe, or nothing beats asking for no word, teach to write no word.
+ * @throws TaskError when examples have no `relevant`
+ */
+export function hindsightWarmup<E extends object>(options: HindsightOptions<E>): Warmup<E> {
+  return { examples: (context) => findCompletions(options, context) };
+}
+
+/** An example on its way to its best completion. */
+interface Search<E> {
+  example: E;
+  /** Words to try. */
+  candidates: readonly string[];
+  /** The best so far, with its reward. */
+  words: readonly string[];
+  reward: number;
+  /** Whether the last word added was worth it. */
+  isOpen: boolean;
+}
+
+/** Greedy: the best single word, the best one to add to it, and so on. All examples take a round together. */
+async function findCompletions<E extends object>(
+  options: HindsightOptions<E>,
+  context: WarmupContext<E>,
+): Promise<WarmupExample[]> {
+  const { maxWords = 3, minGain = 0.02, write = (words) => words.join(" ") } = options;
+  const candidates = await findCandidates(options, context);
+  const searches = context.train.map(({ example }, i): Search<E> => {
+    return { example, candidates: candidates[i] as string[], words: [], reward: -Infinity, isOpen: true };
+  });
+  for (let length = 0; length <= maxWords; length++) {
+    const attempts = searches
+      .filter(({ isOpen }) => isOpen)
+      .flatMap((search) => {
+        search.isOpen = false;
+        const { words, candidates, example } = search;
+        const tried =
+          length === 0 ? [[]] : candidates.filter((word) => !words.includes(word)).map((w) => [...words, w]);
+        return tried.map((words) => ({ search, bar: search.reward, words, completion: write(words, example) }));
+      });
+    const rewards = await scoreAttempts(attempts, context, length);
+    attempts.forEach(({ search, bar, words }, i) => {
+      const reward = rewards[i] as number;
+      if (reward > search.reward && (length === 0 || reward > bar + minGain)) {
+        Object.assign(search, { words, reward, isOpen: true });
+      }
+    });
+  }
+  return searches.map(({ example, words }) => {
+    return { messages: context.task.prompt(example), completion: write(words, example) };
+  });
+}
+
+/** For each training example the probes that bring something relevant, best ranks first. */
+async function findCandidates<E extends object>(
+  { probes, probeDepth = 1000, candidates = 12 }: HindsightOptions<E>,
+  context: WarmupContext<E>,
+): Promise<string[][]> {
+  const words = [...new Set(await probes())];
+  const foundBy = new Map<string, { word: string; rank: number }[]>();
+  const outcomes = await searchInBatches(words, probeDepth, "searching for the catalogue's words", context);
+  for (const [word, outcome] of outcomes) {
+    if (!("hits" in outcome)) continue;
+    outcome.hits.forEach(({ id }, rank) => {
+      const found = foundBy.get(id);
+      if (found) found.push({ word, rank });
+      else foundBy.set(id, [{ word, rank }]);
+    });
+  }
+  return context.train.map(({ example }) => {
+    const ranks = new Map<string, number>();
+    for (const { word, rank } of relevantIds(relevantOf(example)).flatMap((id) => foundBy.get(id) ?? [])) {
+      ranks.set(word, Math.min(rank, ranks.get(word) ?? Infinity));
+    }
+    const best = [...ranks].sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1));
+    return best.slice(0, candidates).map(([word]) => word);
+  });
+}
+
+/** Rewards of completions, as if the policy had written them; −Infinity where the search failed. */
+async function scoreAttempts<E extends object>(
+  attempts: readonly { search: Search<E>; completion: string }[],
+  context: WarmupContext<E>,
+  length: number,
+): Promise<number[]> {
+  const { task } = context;
+  const queries = attempts.map(({ search, completion }) => task.parse(completion, search.example));
+  const asked = queries.filter((query) => query !== null);
+  const outcomes = await searchInBatches(asked, task.topK, `trying queries with ${length} words more`, context);
+  return Promise.all(
+    attempts.map(async ({ search: { example }, completion }, i) => {
+      const query = queries[i] as string | null;
+      const outcome = query === null ? { hits: null } : (outcomes.get(query) as SearchOutcome);
+      if ("failure" in outcome) return -Infinity;
+      return (await task.reward({ example, query, hits: outcome.hits as Hit[] | null, completion })).reward;
+    }),
+  );
+}
+
+async function searchInBatches<E extends object>(
+  queries: readonly string[],
+  topK: number,
+  doing: string,
+  { recommender, signal, maxFailureShare, onProgress }: WarmupContext<E>,
+): Promise<Map<string, SearchOutcome>> {
+  const unique = [...new Set(queries)];
+  const outcomes = new Map<string, SearchOutcome>();
+  const maxFailures = maxFailureShare * unique.length;
+  let failures = 0;
+  for (let start = 0; start < unique.length; start += searchBatch) {
+    const batch = unique.slice(start, start + searchBatch);
+    const limits = { topK, maxFailures: maxFailures - failures, ...(signal ? { signal } : {}) };
+    for (const [query, outcome] of await searchAll(recommender, batch, limits)) {
+      outcomes.set(query, outcome);
+      if (!("failure" in outcome) || ++failures <= maxFailures) continue;
+      throw new RecommenderError(
+        "TOO_MANY_FAILURES",
+        `${recommender.name} failed on ${failures} of ${outcomes.size} queries while ${doing}; the last one: ${outcome.failure}`,
+      );
+    }
+    onProgress(doing, outcomes.size, unique.length);
+  }
+  return outcomes;
+}

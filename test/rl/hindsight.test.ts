@@ -1,0 +1,104 @@
+import { describe, expect, it } from "vitest";
+import { RecommenderError, TaskError } from "../../src/core/errors.ts";
+import type { Example } from "../../src/datasets/examples.ts";
+import { ndcg } from "../../src/ranking/index.ts";
+import { hindsightWarmup } from "../../src/rl/hindsight.ts";
+import type { HindsightOptions } from "../../src/rl/hindsight.ts";
+import { defineTask } from "../../src/rl/task.ts";
+import type { LoadedExample, Task, TaskDefinition, WarmupExample } from "../../src/rl/task.ts";
+import { WordSearch } from "../support/word-search.ts";
+
+const items = {
+  "trash-can": "trash can",
+  "trash-can-outline": "trash can outline",
+  car: "car",
+  "car-sports": "car sports",
+  "account-box": "account box",
+};
+const probes = (): string[] => Object.values(items).flatMap((title) => title.split(" "));
+
+const makeTask = (definition: Partial<TaskDefinition> = {}): Task =>
+  defineTask({
+    name: "names",
+    data: { train: [] },
+    prompt: ({ query }) => query,
+    parse: (completion, { query }) => `${query} ${completion}`.trim(),
+    reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 10 }) : -1),
+    topK: 10,
+    ...definition,
+  });
+
+async function find(
+  examples: readonly Example[],
+  {
+    options = {},
+    task = makeTask(),
+    recommender = new WordSearch(items),
+  }: { options?: Partial<HindsightOptions<Example>>; task?: Task; recommender?: WordSearch } = {},
+): Promise<readonly WarmupExample[]> {
+  const train = examples.map((example): LoadedExample<Example> => ({ id: example.id, example }));
+  const warmup = hindsightWarmup<Example>({ probes, ...options });
+  return warmup.examples({ task, train, recommender, maxFailureShare: 0.2, signal: undefined, onProgress: () => {} });
+}
+
+const rubbish: Example = { id: "rubbish", query: "rubbish", relevant: ["trash-can-outline"] };
+
+describe("hindsightWarmup", () => {
+  it("finds the words that bring the right item, the most useful first, and stops when no more helps", async () => {
+    const found = await find([
+      rubbish,
+      { id: "bin", query: "bin", relevant: ["trash-can"] },
+      { id: "fast car", query: "fast car", relevant: ["car-sports"] },
+      { id: "user", query: "user", relevant: ["account-box"] },
+    ]);
+    expect(found.map(({ completion }) => completion)).toEqual(["outline", "can", "sports", "account"]);
+    expect(found[0]?.messages).toEqual([{ role: "user", content: "rubbish" }]);
+  });
+
+  it("teaches to write nothing where nothing is missing, or nothing helps", async () => {
+    const found = await find([
+      { id: "car", query: "car", relevant: ["car"] },
+      { id: "lost", query: "rubbish", relevant: ["not-in-the-catalogue"] },
+    ]);
+    expect(found.map(({ completion }) => completion)).toEqual(["", ""]);
+  });
+
+  it("goes by the task's own reward", async () => {
+    const task = makeTask({
+      reward: ({ hits, query, example }) =>
+        ndcg(hits ?? [], example.relevant, { k: 10 }) - (query?.includes("outline") ? 1 : 0),
+    });
+    const [found] = await find([rubbish], { task });
+    expect(found?.completion).toBe("can");
+  });
+
+  it("writes completions in the task's form, and adds no word that gains too little", async () => {
+    const task = makeTask({ parse: (completion) => /^\{(.*)\}$/.exec(completion)?.[1] ?? null });
+    const write = (words: readonly string[]): string => `{${words.join(" ")}}`;
+    const [found] = await find([{ ...rubbish, relevant: ["trash-can"] }], { task, options: { write } });
+    expect(found?.completion).toBe("{can}");
+    const [bare] = await find([{ ...rubbish, relevant: ["trash-can"] }], { task, options: { write, minGain: 5 } });
+    expect(bare?.completion).toBe("{}");
+  });
+
+  it("searches for each probe once, and for equal queries once", async () => {
+    const recommender = new WordSearch(items);
+    await find([rubbish, { ...rubbish, id: "again" }], { recommender });
+    const asked = recommender.calls.flat();
+    expect(new Set(asked).size).toBe(asked.length);
+  });
+
+  it("passes over a probe that fails, and stops when too many do", async () => {
+    const recommender = new WordSearch(items);
+    recommender.broken.add("outline");
+    const [found] = await find([rubbish], { recommender });
+    expect(found?.completion).toBe("can");
+    recommender.broken.add("*");
+    await expect(find([rubbish], { recommender })).rejects.toThrow(RecommenderError);
+  });
+
+  it("asks for examples that say what is relevant", async () => {
+    const example = { id: "x", query: "x" } as unknown as Example;
+    await expect(find([example])).rejects.toThrow(TaskError);
+  });
+});
