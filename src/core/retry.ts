@@ -13,6 +13,8 @@ export interface RetryOptions {
   isRetryable?: (error: unknown) => boolean;
   /** A wait that the other side asked for, in milliseconds (`Retry-After`); undefined: none. */
   delayAsked?: (error: unknown) => number | undefined;
+  /** Longest wait that is granted when asked for, in milliseconds; where more is asked, the error is thrown at once. Default 60,000. */
+  maxAskedDelayMs?: number;
   /** Uniform numbers in [0, 1) for the jitter. Default `Math.random`. */
   random?: () => number;
   /** Told before each wait. */
@@ -32,7 +34,7 @@ export function saysRetryable(error: unknown): boolean {
  */
 export async function retry<T>(
   operation: (attempt: number) => Promise<T>,
-  { attempts = 4, baseDelayMs = 250, maxDelayMs = 10_000, ...options }: RetryOptions = {},
+  { attempts = 4, baseDelayMs = 250, maxDelayMs = 10_000, maxAskedDelayMs = 60_000, ...options }: RetryOptions = {},
 ): Promise<T> {
   const { isRetryable = saysRetryable, delayAsked, random = Math.random, onRetry, signal } = options;
   for (let attempt = 1; ; attempt++) {
@@ -42,8 +44,10 @@ export async function retry<T>(
     } catch (error) {
       throwIfAborted(signal);
       if (attempt >= attempts || !isRetryable(error)) throw error;
-      const bound = Math.min(maxDelayMs, baseDelayMs * 2 ** (attempt - 1));
-      const delayMs = Math.max(random() * bound, Math.min(maxDelayMs, delayAsked?.(error) ?? 0));
+      const askedMs = delayAsked?.(error) ?? 0;
+      // Coming back before the other side wants to be asked again would only add to its load.
+      if (askedMs > maxAskedDelayMs) throw error;
+      const delayMs = Math.max(random() * Math.min(maxDelayMs, baseDelayMs * 2 ** (attempt - 1)), askedMs);
       onRetry?.({ error, attempt, delayMs });
       await sleep(delayMs, signal);
     }

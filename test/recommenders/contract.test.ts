@@ -6,25 +6,37 @@ import { afterAll, beforeAll } from "vitest";
 import { cached } from "../../src/recommenders/cached.ts";
 import { fromFunction } from "../../src/recommenders/function/index.ts";
 import { LanceDbRecommender } from "../../src/recommenders/lancedb/index.ts";
+import { HttpRecommender, type HttpOptions } from "../../src/recommenders/http/index.ts";
+import { OpenSearchRecommender } from "../../src/recommenders/opensearch/index.ts";
 import type { Recommender } from "../../src/recommenders/recommender.ts";
+import { rerank } from "../../src/recommenders/rerank/index.ts";
+import { indexWords } from "../support/count-words.ts";
+import type { LocalServer } from "../support/local-server.ts";
+import { startFakeOpenSearch, startJsonApi } from "../support/search-servers.ts";
 import { describeRecommender, type CatalogueItem } from "./contract.ts";
 
-/** Items by how many of the query's distinct words their titles have. */
+/** The word index behind a function. */
 function countWords(items: readonly CatalogueItem[]): Recommender {
-  const titles = items.map(({ id, title }) => ({ id, words: title.split(" ") }));
-  const ids = new Set(items.map(({ id }) => id));
-  const search = (text: string, topK: number) => {
-    const words = new Set(text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []);
-    return titles
-      .map(({ id, words: own }) => ({ id, score: own.filter((word) => words.has(word)).length }))
-      .filter(({ score }) => score > 0)
-      .sort((a, b) => b.score - a.score || (a.id < b.id ? -1 : 1))
-      .slice(0, topK);
-  };
-  return fromFunction(async (queries, { topK }) => queries.map(({ text }) => search(text, topK)), {
+  const index = indexWords(items);
+  const answer = (text: string, topK: number) => index.search(text, topK).map(({ id, score }) => ({ id, score }));
+  return fromFunction(async (queries, { topK }) => queries.map(({ text }) => answer(text, topK)), {
     fingerprint: createHash("sha256").update(JSON.stringify(items)).digest("hex"),
-    has: (id) => ids.has(id),
+    has: (id) => index.ids.has(id),
   });
+}
+
+/** One server for each catalogue, so that the same items are found at the same address. */
+function serve(start: (items: readonly CatalogueItem[]) => Promise<LocalServer>) {
+  const servers = new Map<string, Promise<LocalServer>>();
+  afterAll(async () => {
+    for (const server of servers.values()) await (await server).close();
+  });
+  return async (items: readonly CatalogueItem[]): Promise<string> => {
+    const key = JSON.stringify(items);
+    const server = servers.get(key) ?? start(items);
+    servers.set(key, server);
+    return (await server).url;
+  };
 }
 
 let indexDir: string;
@@ -43,4 +55,53 @@ describeRecommender("function", (items) => Promise.resolve(countWords(items)));
 describeRecommender("cached function", (items) => Promise.resolve(cached(countWords(items))));
 describeRecommender("cached lancedb", async (items) =>
   cached(await LanceDbRecommender.fromRows(rowsOf(items), { text: ["title"] })),
+);
+
+const noIds = { "knows which ids there are": "an API can't be asked for ids in general" };
+const api = serve(startJsonApi);
+const reply = { hits: "$.results[*]", id: "$.sku", score: "$.rank.score", payload: { title: "$.title" } };
+const openHttp = async (
+  items: readonly CatalogueItem[],
+  options: (url: string) => Pick<HttpOptions, "url" | "body">,
+) => {
+  const url = await api(items);
+  return HttpRecommender.open({ ...reply, ...options(url), fingerprint: { url: `${url}/version`, path: "$.build" } });
+};
+describeRecommender(
+  "http by GET",
+  (items) => openHttp(items, (url) => ({ url: `${url}/search?q={{query}}&n={{topK}}` })),
+  { ...noIds, "takes any text without failing": "100,000 characters don't fit into an address" },
+);
+describeRecommender(
+  "http by POST",
+  (items) => openHttp(items, (url) => ({ url: `${url}/search`, body: { q: "{{query}}", n: "{{topK}}" } })),
+  noIds,
+);
+describeRecommender(
+  "http in batches",
+  async (items) => {
+    const url = await api(items);
+    const body = { qs: "{{queries}}", n: "{{topK}}" };
+    return HttpRecommender.open({
+      ...reply,
+      url: `${url}/batch`,
+      body,
+      answers: "$.answers[*]",
+      fingerprint: { url: `${url}/version` },
+    });
+  },
+  noIds,
+);
+
+const fake = serve(startFakeOpenSearch);
+const openFake = async (items: readonly CatalogueItem[]) =>
+  OpenSearchRecommender.open({ node: await fake(items), index: "items", query: { match: { title: "{{query}}" } } });
+describeRecommender("opensearch's client", openFake);
+describeRecommender("cached opensearch's client", async (items) => cached(await openFake(items)));
+
+describeRecommender("rerank by order", (items) =>
+  Promise.resolve(rerank({ candidates: countWords(items), by: "order" })),
+);
+describeRecommender("rerank by description", (items) =>
+  Promise.resolve(rerank({ candidates: countWords(items), by: "description" })),
 );
