@@ -4,7 +4,9 @@ import type { Engine, Sample, SamplingParams } from "../engines/engine.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import type { EvaluationCounts, EvaluationRecord } from "../runs/records.ts";
 import { meanOf } from "./advantage.ts";
-import { encodePrompt } from "./rollout.ts";
+import { lastSearch, playEpisodes } from "./episode.ts";
+import type { Turn } from "./episode.ts";
+import { encodeExample } from "./prompt.ts";
 import { searchAll } from "./search.ts";
 import type { LoadedExample, Task } from "./task.ts";
 
@@ -116,8 +118,12 @@ export function checkEvaluationFailures({ counts, records }: Evaluation, maxFail
 export interface AnswerOptions<E extends object> {
   engine: Engine;
   task: Task<E>;
+  /** Needed by tasks whose policy sees what its searches found; without it, only its first query counts. */
+  recommender?: Recommender;
   /** As for training; `n` above 1 gives several answers for each example. */
   sampling: SamplingParams;
+  /** Longest prompt, in tokens; 0: what the context allows. Default 0. */
+  maxPromptTokens?: number;
   /** Called as completions end, with how many of all have. */
   onProgress?: (done: number, total: number) => void;
 }
@@ -125,21 +131,31 @@ export interface AnswerOptions<E extends object> {
 /** Prompts sampled in one call: bounds what is held in memory and how often progress shows. */
 const promptBatchSize = 64;
 
-/** The policy's answers to examples, `n` for each. */
+/** The policy's answers to examples, `n` for each; of an episode of several searches, the last. */
 export async function answerExamples<E extends object>(
   examples: readonly LoadedExample<E>[],
-  { engine, task, sampling, onProgress }: AnswerOptions<E>,
+  { engine, task, recommender, sampling, maxPromptTokens = 0, onProgress }: AnswerOptions<E>,
 ): Promise<Answer<E>[]> {
   const answers: Answer<E>[] = [];
   const total = examples.length * sampling.n;
   for (let start = 0; start < examples.length; start += promptBatchSize) {
     const batch = examples.slice(start, start + promptBatchSize);
-    const prompts = batch.map(({ example }) => encodePrompt(engine, task, example, sampling.maxTokens));
+    const limits = { maxTokens: sampling.maxTokens, maxPromptTokens };
+    const openings = batch.map(({ example }) => ({ example, ...encodeExample(engine, task, example, limits) }));
     const before = answers.length;
-    const samples_P_G = await engine.sample(prompts, {
-      ...sampling,
-      onProgress: (done) => onProgress?.(before + done, total),
-    });
+    const params = { ...sampling, onProgress: (done: number) => onProgress?.(before + done, total) };
+    if (task.episode && recommender) {
+      const { turns_P_G } = await playEpisodes(openings, { engine, task, recommender, sampling: params });
+      batch.forEach((example, p) => {
+        (turns_P_G[p] as Turn[][]).forEach((turns, sample) => {
+          const { sample: last, query } = lastSearch(turns);
+          answers.push({ example, sample, completion: last.text, query });
+        });
+      });
+      continue;
+    }
+    const prompts = openings.map(({ ids }) => ids);
+    const samples_P_G = await engine.sample(prompts, params);
     batch.forEach((example, p) => {
       (samples_P_G[p] as Sample[]).forEach(({ text }, sample) => {
         answers.push({ example, sample, completion: text, query: task.parse(text, example.example) });

@@ -2,30 +2,32 @@
  * Rollouts: completions of a prompt, the queries in them, what the recommender found and what that is worth. A failure
  * of the recommender drops the rollout; it never becomes a reward. Knows nothing of training.
  */
-import { EngineError, RecommenderError, TaskError } from "../core/errors.ts";
-import type { Engine, Sample, SamplingParams, TokenIds } from "../engines/engine.ts";
+import { RecommenderError } from "../core/errors.ts";
+import type { Engine, SamplingParams, TokenIds } from "../engines/engine.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import type { RolloutRecord } from "../runs/records.ts";
-import { searchAll } from "./search.ts";
+import { lastSearch, playEpisodes, type Turn } from "./episode.ts";
+import { overlongPenalty } from "./overlong.ts";
+import { encodeExample } from "./prompt.ts";
 import type { LoadedExample, Task } from "./task.ts";
 
-/** One completion and what became of it. */
-export interface Rollout {
-  sample: Sample;
-  /** What was searched for; null: no answer could be parsed. */
-  query: string | null;
-  /** Best first; null: nothing was searched, or the search failed. */
-  hits: Hit[] | null;
-  /** Null: dropped because of {@link failure}. */
+export { encodePrompt } from "./prompt.ts";
+
+/** One episode (mostly a single completion) and what became of it: the turn that is scored, and the rest. */
+export interface Rollout extends Turn {
+  /** Null: dropped because of its `failure`. */
   reward: number | null;
   parts: Record<string, number>;
-  failure?: string;
+  /** All of the episode's completions, each with its prompt. */
+  turns: Turn[];
 }
 
 /** All completions of one prompt. */
 export interface Group<E> {
   example: LoadedExample<E>;
   promptIds: TokenIds;
+  /** Whether the example had to be made shorter to fit. */
+  isShortened: boolean;
   rollouts: Rollout[];
 }
 
@@ -36,6 +38,10 @@ export interface RolloutOptions<E extends object> {
   sampling: SamplingParams;
   /** Share of rollouts that may fail. Default 1. */
   maxFailureShare?: number;
+  /** Longest prompt, in tokens; 0: what the context allows. Default 0. */
+  maxPromptTokens?: number;
+  /** Part of `maxTokens` in which long completions lose reward (DAPO). Default 0: off. */
+  overlongShare?: number;
 }
 
 /** Rollouts of `examples` `[P]`, with the seconds that sampling and searching took. */
@@ -43,55 +49,57 @@ export async function collectRollouts<E extends object>(
   examples: readonly LoadedExample<E>[],
   options: RolloutOptions<E>,
 ): Promise<{ groups: Group<E>[]; seconds: { sample: number; search: number } }> {
-  const { engine, task, sampling } = options;
-  const prompts = examples.map(({ example }) => encodePrompt(engine, task, example, sampling.maxTokens));
-  const sampleStart = performance.now();
-  const samples_P_G = await engine.sample(prompts, sampling);
-  checkSamples(samples_P_G, examples.length, sampling.n);
-  const searchStart = performance.now();
-  const groups = examples.map((example, p) => ({
-    example,
-    promptIds: prompts[p] as number[],
-    rollouts: (samples_P_G[p] as Sample[]).map((sample) => ({
-      sample,
-      query: task.parse(sample.text, example.example),
-      hits: null,
-      reward: null,
-      parts: {},
-    })),
-  }));
-  await scoreGroups(groups, options);
-  const end = performance.now();
-  return {
-    groups,
-    seconds: { sample: (searchStart - sampleStart) / 1000, search: (end - searchStart) / 1000 },
-  };
+  const { engine, task, sampling, maxFailureShare = 1, maxPromptTokens = 0 } = options;
+  const limits = { maxTokens: sampling.maxTokens, maxPromptTokens };
+  const openings = examples.map(({ example }) => ({ example, ...encodeExample(engine, task, example, limits) }));
+  const maxFailures = maxFailureShare * examples.length * sampling.n;
+  const { turns_P_G, seconds } = await playEpisodes(openings, { ...options, maxFailures });
+  const start = performance.now();
+  const groups: Group<E>[] = [];
+  for (const [p, example] of examples.entries()) {
+    const { ids, isShortened } = openings[p] as (typeof openings)[number];
+    const rollouts: Rollout[] = [];
+    for (const turns of turns_P_G[p] as Turn[][]) rollouts.push(await scoreEpisode(example.example, turns, options));
+    groups.push({ example, promptIds: ids, isShortened, rollouts });
+  }
+  return { groups, seconds: { ...seconds, search: seconds.search + (performance.now() - start) / 1000 } };
 }
 
-/** Searches for all queries in one go and fills in hits, rewards and failures. */
-async function scoreGroups<E extends object>(groups: readonly Group<E>[], options: RolloutOptions<E>): Promise<void> {
-  const { recommender, task, sampling, maxFailureShare = 1 } = options;
-  const rollouts = groups.flatMap((group) => group.rollouts);
-  const queries = rollouts.map(({ query }) => query).filter((query) => query !== null);
-  const maxFailures = maxFailureShare * rollouts.length;
-  const outcomes = await searchAll(recommender, queries, {
-    topK: task.topK,
-    maxFailures,
-    ...(sampling.signal ? { signal: sampling.signal } : {}),
-  });
-  for (const { example, rollouts } of groups) {
-    for (const rollout of rollouts) {
-      const outcome = rollout.query === null ? null : outcomes.get(rollout.query);
-      if (outcome && "failure" in outcome) {
-        rollout.failure = outcome.failure;
-        continue;
-      }
-      rollout.hits = outcome?.hits ?? null;
-      const { query, hits, sample } = rollout;
-      const scored = await task.reward({ example: example.example, query, hits, completion: sample.text });
-      Object.assign(rollout, scored);
-    }
+/** What an episode is worth: its last search, or its best one, less what searching again costs. */
+async function scoreEpisode<E extends object>(
+  example: E,
+  turns: Turn[],
+  { task, sampling, overlongShare = 0 }: RolloutOptions<E>,
+): Promise<Rollout> {
+  const last = lastSearch(turns);
+  const failure = turns.find((turn) => turn.failure !== undefined)?.failure;
+  if (failure !== undefined) return { ...last, hits: null, reward: null, parts: {}, failure, turns };
+  const searches = turns.filter(({ query }) => query !== null).length;
+  const tokens = turns.reduce((sum, { sample }) => sum + sample.ids.length, 0);
+  const { score = "last", costPerSearch = 0 } = task.episode ?? {};
+  const candidates = score === "best" && searches > 0 ? turns.filter(({ query }) => query !== null) : [last];
+  let best: Rollout | undefined;
+  for (const turn of candidates) {
+    const { query, hits, sample, searchMs } = turn;
+    const costs = { tokens, searches, searchMs };
+    const { reward, parts } = await task.reward({ example, query, hits, completion: sample.text, costs });
+    if (best === undefined || reward > (best.reward as number)) best = { ...turn, reward, parts, turns };
   }
+  const rollout = best as Rollout;
+  if (task.episode) {
+    rollout.reward = (rollout.reward as number) - costPerSearch * Math.max(0, searches - 1);
+    rollout.parts = { ...rollout.parts, searches };
+  }
+  if (overlongShare > 0) {
+    const overlong = overlongPenalty(
+      Math.max(...turns.map(({ sample }) => sample.ids.length)),
+      sampling.maxTokens,
+      overlongShare,
+    );
+    rollout.reward = (rollout.reward as number) + overlong;
+    rollout.parts = { ...rollout.parts, overlong };
+  }
+  return rollout;
 }
 
 /**
@@ -109,51 +117,28 @@ export function checkFailureShare(groups: readonly Group<unknown>[], maxFailureS
   );
 }
 
-/**
- * A prompt's ids, of the example as the task wrote it or, where the context demands, shortened.
- * @throws TaskError `PROMPT_TOO_LONG`
- */
-export function encodePrompt<E extends object>(engine: Engine, task: Task<E>, example: E, maxTokens: number): number[] {
-  for (let shown: E = example; ;) {
-    const ids = engine.tokenizer.encodeChat(task.prompt(shown));
-    if (ids.length + maxTokens <= engine.contextLength) return ids;
-    const shorter = task.shorten(shown);
-    if (shorter === null) {
-      throw new TaskError(
-        "PROMPT_TOO_LONG",
-        `Task "${task.name}": a prompt has ${ids.length} tokens; with completions of up to ${maxTokens} that is more than the model's context of ${engine.contextLength}. Shorten the prompt, give the task a \`shorten\` function, or lower maxTokens. The example: ${JSON.stringify(example).slice(0, 200)}`,
-      );
-    }
-    shown = shorter;
-  }
-}
-
-function checkSamples(samples_P_G: readonly (readonly Sample[])[], prompts: number, n: number): void {
-  if (samples_P_G.length === prompts && samples_P_G.every((samples) => samples.length === n)) return;
-  const got = samples_P_G.map((samples) => samples.length).join(", ");
-  throw new EngineError(
-    "BAD_SAMPLES",
-    `The engine gave ${got || "no"} completions for ${prompts} prompts of ${n} each.`,
-  );
-}
-
 /** What the run folder keeps of a group. @param advantages_G null where a rollout was dropped */
 export function toRolloutRecords(
   group: Group<unknown>,
   { step, advantages_G, recordHits }: { step: number; advantages_G: readonly (number | null)[]; recordHits: number },
 ): RolloutRecord[] {
-  return group.rollouts.map(({ sample, query, hits, reward, parts, failure }, index) => ({
+  const idsOf = (hits: readonly Hit[] | null): string[] | null =>
+    hits?.slice(0, recordHits).map(({ id }) => id) ?? null;
+  return group.rollouts.map(({ sample, query, hits, reward, parts, failure, turns }, index) => ({
     step,
     example: group.example.id,
     sample: index,
     completion: sample.text,
     query,
-    hits: hits?.slice(0, recordHits).map((hit) => hit.id) ?? null,
+    hits: idsOf(hits),
+    ...(turns.length > 1
+      ? { turns: turns.map((turn) => ({ completion: turn.sample.text, query: turn.query, hits: idsOf(turn.hits) })) }
+      : {}),
     reward,
     ...(Object.keys(parts).length > 0 ? { parts } : {}),
     advantage: advantages_G[index] ?? null,
-    tokens: sample.ids.length,
-    logprob: sample.logprobs.reduce((sum, logprob) => sum + logprob, 0),
+    tokens: turns.reduce((sum, turn) => sum + turn.sample.ids.length, 0),
+    logprob: turns.reduce((sum, turn) => sum + turn.sample.logprobs.reduce((all, logprob) => all + logprob, 0), 0),
     stop: sample.stopReason,
     ...(failure === undefined ? {} : { failure }),
   }));

@@ -27,7 +27,8 @@ export function measureRollouts(groups: readonly Group<unknown>[]): Record<strin
       groups.map(({ rollouts }) => new Set(rollouts.map(({ query }) => query)).size / rollouts.length),
     ),
     queryWords: meanOf(queries.map((query) => query.split(/\s+/).length)),
-    completionTokens: meanOf(all.map(({ sample }) => sample.ids.length)),
+    completionTokens: meanOf(all.map(({ turns }) => turns.reduce((sum, { sample }) => sum + sample.ids.length, 0))),
+    shortenedPrompts: groups.filter(({ isShortened }) => isShortened).length / Math.max(1, groups.length),
     ...Object.fromEntries(
       partNames.map((name) => [`part/${name}`, meanOf(scored.map(({ parts }) => parts[name] ?? 0))]),
     ),

@@ -11,6 +11,7 @@ import type { Relevance } from "../ranking/judgments.ts";
 import { ndcg } from "../ranking/metrics.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import { parseAnswer } from "./answer.ts";
+import type { Episode } from "./episode.ts";
 
 /** Examples: a JSON Lines file, the examples themselves, or a function that loads them. */
 export type DataSource<E> = string | readonly E[] | (() => readonly E[] | Promise<readonly E[]>);
@@ -27,6 +28,21 @@ export interface Scored<E> {
   hits: Hit[] | null;
   /** The policy's whole completion. */
   completion: string;
+  /** What the answer took, for rewards with costs; absent where answers are only compared. */
+  costs?: AnswerCosts;
+}
+
+/** What an answer took. */
+export interface AnswerCosts {
+  /** Tokens that the policy wrote, over all turns of an episode. */
+  tokens: number;
+  /** Searches of the episode. */
+  searches: number;
+  /**
+   * Milliseconds of the search: those of its batch over the batch's queries. A reward made of it is not the same in a
+   * second run.
+   */
+  searchMs: number;
 }
 
 /** A reward, or a reward with the parts it was made of, each of which gets its own curve. */
@@ -81,6 +97,8 @@ export interface TaskDefinition<E extends object = Example> {
   /** The user's own words, searched for as they are when baselines are measured. Default: `example.query`. */
   raw?(example: E): string | null;
   warmup?: Warmup<E>;
+  /** Lets the policy see what a search found and search again. Default: one search. */
+  episode?: Episode<E>;
   /** Training options that suit this task; flags, files and arguments override them. */
   config?: Readonly<Record<string, unknown>>;
 }
@@ -97,6 +115,7 @@ export interface Task<E extends object = Example> {
   readonly metrics: readonly Metric<E>[];
   raw(example: E): string | null;
   readonly warmup: Warmup<E> | undefined;
+  readonly episode: Episode<E> | undefined;
   readonly config: Readonly<Record<string, unknown>>;
 }
 
@@ -153,12 +172,16 @@ export function defineTask<E extends object = Example>(definition: TaskDefinitio
   require(typeof definition.reward === "function", "reward", "a function of { hits, example, query, completion }");
   require(Number.isSafeInteger(topK) && topK >= 1, "topK", "a whole number, 1 or more");
   require(Array.isArray(metrics) && metrics.length > 0, "metrics", "a list with at least one metric");
+  const searches = definition.episode?.maxSearches;
+  require(searches === undefined ||
+    (Number.isSafeInteger(searches) && searches >= 2), "episode.maxSearches", "a whole number, 2 or more");
   return {
     name,
     data: definition.data,
     topK,
     metrics,
     warmup: definition.warmup,
+    episode: definition.episode,
     config: definition.config ?? {},
     prompt: (example) => callTask(name, "prompt", example, () => checkMessages(name, definition.prompt(example))),
     shorten: (example) => callTask(name, "shorten", example, () => definition.shorten?.(example) ?? null),

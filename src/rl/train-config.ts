@@ -22,6 +22,9 @@ export const trainConfigSchema = z.object({
   promptsPerStep: count().default(16).describe("different prompts in a step"),
   groupSize: z.number().int().min(2).default(8).describe("completions for each prompt"),
   maxTokens: count().default(48).describe("longest completion, in tokens"),
+  maxPromptTokens: countOrOff()
+    .default(0)
+    .describe("longest prompt, in tokens; longer ones are made shorter by the task; 0: what the context allows"),
   temperature: z.number().positive().default(1).describe("sampling temperature in training"),
   topP: z.number().gt(0).max(1).default(1).describe("nucleus sampling in training; 1: off"),
   resampleRounds: countOrOff()
@@ -37,6 +40,9 @@ export const trainConfigSchema = z.object({
     .enum(["mean", "leave_one_out"])
     .default("mean")
     .describe("what a reward is compared with: the group's mean, or the mean of the others (RLOO)"),
+  overlongShare: share()
+    .default(0)
+    .describe("last part of maxTokens in which completions lose up to 1 of reward (DAPO's overlong shaping); 0: off"),
   negativeScale: z
     .number()
     .min(0)

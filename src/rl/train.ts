@@ -30,6 +30,7 @@ import { computeAdvantages, hasVariance } from "./advantage.ts";
 import { answerExamples, checkEvaluationFailures, scoreAnswers } from "./evaluation.ts";
 import type { EndReason, OnTrainEvent } from "./events.ts";
 import { learningRateAt } from "./learning-rate.ts";
+import { encodeMessages } from "./prompt.ts";
 import { PromptOrder } from "./prompt-order.ts";
 import { checkFailureShare, collectRollouts, toRolloutRecords } from "./rollout.ts";
 import type { Group, Rollout } from "./rollout.ts";
@@ -313,19 +314,24 @@ function setAdvantages(batch_P: readonly BatchGroup<unknown>[], config: TrainCon
   });
 }
 
-function toData({ group, scored_G, advantages_G }: BatchGroup<unknown>): Datum[] {
-  return scored_G.map(({ sample }, g) => ({
-    prompt: group.promptIds,
-    completion: sample.ids,
-    oldLogprobs: sample.logprobs,
-    advantage: advantages_G[g] as number,
-  }));
+/** Every completion of a rollout (of an episode, its turns) has the rollout's advantage. */
+function toData({ scored_G, advantages_G }: BatchGroup<unknown>): Datum[] {
+  return scored_G.flatMap(({ turns }, g) =>
+    turns.map(({ promptIds, sample }) => ({
+      prompt: promptIds,
+      completion: sample.ids,
+      oldLogprobs: sample.logprobs,
+      advantage: advantages_G[g] as number,
+    })),
+  );
 }
 
 /** The loss of a minibatch, divided by all of its completions, those without a gradient included. */
 function policyLoss(config: TrainConfig, minibatch: readonly BatchGroup<unknown>[]): Loss {
   const { loss: name, clipLow, clipHigh, klCoef, klEstimator, aggregation, temperature, maxTokens } = config;
-  const samples = minibatch.flatMap(({ scored_G }) => scored_G.map(({ sample }) => sample));
+  const samples = minibatch.flatMap(({ scored_G }) =>
+    scored_G.flatMap(({ turns }) => turns.map(({ sample }) => sample)),
+  );
   return {
     name,
     klCoef,
@@ -344,9 +350,9 @@ async function distillBest<E extends object>(loop: Loop<E>, minibatch: readonly 
   const { engine, config, signal } = loop;
   const data = minibatch
     .filter(({ scored_G }) => hasVariance(scored_G.map(({ reward }) => reward as number)))
-    .map(({ group, scored_G }): Datum => {
+    .map(({ scored_G }): Datum => {
       const best = scored_G.reduce((a, b) => ((b.reward as number) > (a.reward as number) ? b : a));
-      return { prompt: group.promptIds, completion: best.sample.ids, weight: config.distillCoef };
+      return { prompt: best.promptIds, completion: best.sample.ids, weight: config.distillCoef };
     });
   if (data.length > 0) await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
 }
@@ -412,6 +418,8 @@ async function collectGroups<E extends object>(
       task: loop.task,
       sampling: samplingParams(loop, step, round),
       maxFailureShare: config.maxFailureShare,
+      maxPromptTokens: config.maxPromptTokens,
+      overlongShare: config.overlongShare,
     });
     for (const group of collected.groups)
       (toBatchGroup(group, { ...config, klCoef: 0 }).learns ? learning : equal).push(group);
@@ -486,7 +494,7 @@ async function orderWarmup<E extends object>(
   }
   const end = engine.tokenizer.endIds.slice(0, 1);
   const data = examples.map(({ messages, completion }): Datum => ({
-    prompt: engine.tokenizer.encodeChat(messages),
+    prompt: encodeMessages(engine.tokenizer, messages),
     completion: [...engine.tokenizer.encode(completion), ...end],
   }));
   const longest = data.reduce((max, { prompt, completion }) => Math.max(max, prompt.length + completion.length), 0);
@@ -515,6 +523,8 @@ async function evaluateInBetween<E extends object>(loop: Loop<E>): Promise<void>
   const answers = await answerExamples(valid, {
     engine,
     task,
+    recommender,
+    maxPromptTokens: config.maxPromptTokens,
     sampling: { n: 1, maxTokens: config.maxTokens, temperature: 0, seed: config.seed, ...abort },
     onProgress: (done, total) => onEvent({ kind: "progress", activity: "evaluating", step, done, total }),
   });

@@ -76,6 +76,8 @@ export interface RolloutRecord {
   query: string | null;
   /** Ids of the first hits, best first; null where nothing was searched. */
   hits: string[] | null;
+  /** Every turn of an episode of several searches, in order. */
+  turns?: { completion: string; query: string | null; hits: string[] | null }[];
   /** Null where the rollout was dropped. */
   reward: number | null;
   /** Parts of the reward that the task reports. */
