@@ -72,7 +72,10 @@ export function compareSystems(
     return { system: systemId, baseline: baselineId, difference: mean, low, high, ...countOutcomes(a, b), p };
   });
   const corrected = holmCorrection(tested.map(({ p }) => p));
-  return { systems: summaries, comparisons: tested.map((pair, i) => ({ ...pair, p: corrected[i] as number })) };
+  return {
+    systems: summaries,
+    comparisons: tested.map((pair, i) => ({ ...pair, p: corrected[i] as number, uncorrectedP: pair.p })),
+  };
 }
 
 /** An evaluation's scores in the order of `ids`, the mean over an example's completions; null where all failed. */

@@ -1,7 +1,7 @@
 /** Answers to a split's examples and their metrics: what training looks at in between and what `eval/` builds on. */
 import { RecommenderError, TaskError } from "../core/errors.ts";
 import type { Engine, Sample, SamplingParams } from "../engines/engine.ts";
-import type { Recommender } from "../recommenders/recommender.ts";
+import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import type { EvaluationCounts, EvaluationRecord } from "../runs/records.ts";
 import { meanOf } from "./advantage.ts";
 import { lastSearch, playEpisodes } from "./episode.ts";
@@ -36,8 +36,35 @@ export interface ScoreOptions<E extends object> {
   signal?: AbortSignal;
 }
 
+/** An answer with what the recommender found for it. */
+export interface FoundAnswer<E> extends Answer<E> {
+  /** Best first; null: nothing was searched, or the search failed. */
+  hits: Hit[] | null;
+  /** Why the search failed. */
+  failure?: string;
+}
+
 /** Queries searched for at once. */
 const searchBatchSize = 256;
+
+/** Searches for answers' queries; equal queries of a batch once. */
+export async function searchAnswers<E extends object>(
+  answers: readonly Answer<E>[],
+  { recommender, task, signal }: Omit<ScoreOptions<E>, "recordHits">,
+): Promise<FoundAnswer<E>[]> {
+  const found: FoundAnswer<E>[] = [];
+  for (let start = 0; start < answers.length; start += searchBatchSize) {
+    const batch = answers.slice(start, start + searchBatchSize);
+    const queries = batch.map(({ query }) => query).filter((query) => query !== null);
+    const outcomes = await searchAll(recommender, queries, { topK: task.topK, ...(signal ? { signal } : {}) });
+    for (const answer of batch) {
+      const outcome = answer.query === null ? null : (outcomes.get(answer.query) ?? null);
+      const hits = outcome && "hits" in outcome ? outcome.hits : null;
+      found.push({ ...answer, hits, ...(outcome && "failure" in outcome ? { failure: outcome.failure } : {}) });
+    }
+  }
+  return found;
+}
 
 /**
  * Searches for answers' queries and scores them. No query and no hits score 0; a query on which the recommender failed
@@ -45,31 +72,30 @@ const searchBatchSize = 256;
  */
 export async function scoreAnswers<E extends object>(
   answers: readonly Answer<E>[],
-  { recommender, task, recordHits = 10, signal }: ScoreOptions<E>,
+  options: ScoreOptions<E>,
 ): Promise<Evaluation> {
-  const records: EvaluationRecord[] = [];
-  for (let start = 0; start < answers.length; start += searchBatchSize) {
-    const batch = answers.slice(start, start + searchBatchSize);
-    const queries = batch.map(({ query }) => query).filter((query) => query !== null);
-    const outcomes = await searchAll(recommender, queries, { topK: task.topK, ...(signal ? { signal } : {}) });
-    for (const { example, sample, completion, query } of batch) {
-      const outcome = query === null ? null : (outcomes.get(query) ?? null);
-      const failure = outcome && "failure" in outcome ? outcome.failure : undefined;
-      const hits = outcome && "hits" in outcome ? outcome.hits : null;
-      const scores = Object.fromEntries(
-        task.metrics.map((metric) => [metric.name, scoreOf(task, metric, example.example, hits ?? [])]),
-      );
-      records.push({
-        example: example.id,
-        sample,
-        completion,
-        query,
-        hits: hits?.slice(0, recordHits).map((hit) => hit.id) ?? null,
-        scores: failure === undefined ? scores : null,
-        ...(failure === undefined ? {} : { failure }),
-      });
-    }
-  }
+  return scoreFound(await searchAnswers(answers, options), options);
+}
+
+/** The same for answers that were searched for before. */
+export function scoreFound<E extends object>(
+  found: readonly FoundAnswer<E>[],
+  { task, recordHits = 10 }: Pick<ScoreOptions<E>, "task" | "recordHits">,
+): Evaluation {
+  const records = found.map(({ example, sample, completion, query, hits, failure }): EvaluationRecord => {
+    const scores = Object.fromEntries(
+      task.metrics.map((metric) => [metric.name, scoreOf(task, metric, example.example, hits ?? [])]),
+    );
+    return {
+      example: example.id,
+      sample,
+      completion,
+      query,
+      hits: hits?.slice(0, recordHits).map((hit) => hit.id) ?? null,
+      scores: failure === undefined ? scores : null,
+      ...(failure === undefined ? {} : { failure }),
+    };
+  });
   return summarise(task, records);
 }
 

@@ -5,6 +5,7 @@ import type { ConfigLayer } from "../core/config.ts";
 import { ConfigError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
 import { lossNames } from "../engines/engine.ts";
+import { modes } from "./modes.ts";
 import { recipes } from "./recipes.ts";
 
 const count = (): z.ZodNumber => z.number().int().min(1);
@@ -30,6 +31,15 @@ export const trainConfigSchema = z.object({
   resampleRounds: countOrOff()
     .default(0)
     .describe("times a step draws new prompts for groups whose rewards are all equal (DAPO's dynamic sampling)"),
+
+  mode: z
+    .enum(modes)
+    .default("sound")
+    .describe(
+      "how queries are sent and NDCG is computed; compatible: as the published code of Rec-R1 does, bug for bug",
+    ),
+  lengthCost: z.number().min(0).default(0).describe("subtracted from the reward for each word of a query; 0: off"),
+  lengthFreeWords: countOrOff().default(0).describe("words of a query that cost nothing"),
 
   loss: z.enum(policyLosses).default("grpo").describe("policy loss"),
   advantageNorm: z

@@ -30,6 +30,8 @@ import { computeAdvantages, hasVariance } from "./advantage.ts";
 import { answerExamples, checkEvaluationFailures, scoreAnswers } from "./evaluation.ts";
 import type { EndReason, OnTrainEvent } from "./events.ts";
 import { learningRateAt } from "./learning-rate.ts";
+import { withLengthCost } from "./length-cost.ts";
+import { recommenderInMode, taskInMode } from "./modes.ts";
 import { encodeMessages } from "./prompt.ts";
 import { PromptOrder } from "./prompt-order.ts";
 import { checkFailureShare, collectRollouts, toRolloutRecords } from "./rollout.ts";
@@ -98,8 +100,8 @@ interface StepOutcome {
  */
 export async function train<E extends object>(options: TrainOptions<E>): Promise<TrainResult> {
   const {
-    task,
-    recommender,
+    task: ownTask,
+    recommender: ownRecommender,
     engine,
     runDir,
     resume = false,
@@ -109,9 +111,12 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
     ...given
   } = options;
   const config = resolveTrainConfig([
-    { source: `task "${task.name}"`, values: task.config },
+    { source: `task "${ownTask.name}"`, values: ownTask.config },
     { source: "train()", values: given },
   ]);
+  const { lengthCost: perWord, lengthFreeWords: freeWords } = config;
+  const task = withLengthCost(taskInMode(ownTask, config.mode), { perWord, freeWords });
+  const recommender = recommenderInMode(ownRecommender, config.mode);
   const session = await openSession({ task, recommender, engine, runDir, config, resume, launch, onEvent });
   const startedAt = performance.now();
   try {
@@ -119,7 +124,9 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
     const totalSteps = config.warmupSteps + config.steps;
     onEvent({ kind: "start", runDir, config, totalSteps, resumedAt: session.resumedAt });
     const warmupOrder =
-      session.state.step < config.warmupSteps ? await orderWarmup(options, config, session) : undefined;
+      session.state.step < config.warmupSteps
+        ? await orderWarmup({ ...options, task, recommender }, config, session)
+        : undefined;
     const loop: Loop<E> = {
       ...session,
       task,

@@ -7,6 +7,7 @@ import type { Hit, Recommender } from "../../recommenders/recommender.ts";
 import { searchAll } from "../../rl/search.ts";
 import type { SearchOutcome } from "../../rl/search.ts";
 import type { LoadedExample, SplitName, Task } from "../../rl/task.ts";
+import { textOfHit } from "../baselines/collection.ts";
 
 export interface Patient<E extends object> {
   task: Task<E>;
@@ -41,14 +42,6 @@ export function relevantOf(example: object): string[] {
 
 export function hitsOf(outcome: SearchOutcome | undefined): Hit[] {
   return outcome && "hits" in outcome ? outcome.hits : [];
-}
-
-/** The text that a hit shows of its item: every text of its payload. */
-export function textOfHit({ payload }: Hit): string {
-  const texts = Object.values(payload ?? {}).flatMap((value) =>
-    Array.isArray(value) ? (value as unknown[]) : [value],
-  );
-  return texts.filter((text) => typeof text === "string").join(" ");
 }
 
 /** Words that items of the catalogue have, most frequent first, ties in order of first use. */

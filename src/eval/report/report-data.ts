@@ -69,6 +69,8 @@ export interface ReportComparison {
   losses: number;
   /** Two-sided p-value; corrected for several comparisons where there are several. */
   p: number;
+  /** The same before it was corrected. */
+  uncorrectedP?: number;
 }
 
 export interface ReportCurvePoint {

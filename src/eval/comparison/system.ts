@@ -1,0 +1,169 @@
+/**
+ * What a comparison compares: anything that answers examples with ranked hits and can say what that cost. A system is
+ * ready to be asked: what had to be tuned or trained was, on other data.
+ */
+import { performance } from "node:perf_hooks";
+import type { Engine, Weights } from "../../engines/engine.ts";
+import type { Recommender } from "../../recommenders/recommender.ts";
+import { searchAnswers } from "../../rl/evaluation.ts";
+import type { Answer, FoundAnswer } from "../../rl/evaluation.ts";
+import { encodePrompt } from "../../rl/rollout.ts";
+import type { LoadedExample, Task } from "../../rl/task.ts";
+
+/** What something cost. */
+export interface Usage {
+  /** Wall time, in seconds. */
+  seconds: number;
+  promptTokens: number;
+  completionTokens: number;
+  /** Null where there is no price. */
+  dollars: number | null;
+}
+
+export interface SystemAnswers<E extends object> {
+  found: FoundAnswer<E>[];
+  usage: Usage;
+}
+
+export const systemFamilies = ["raw", "classical", "recommender", "prompting", "supervised", "policy"] as const;
+export type SystemFamily = (typeof systemFamilies)[number];
+
+export interface ComparedSystem<E extends object> {
+  /** Name on the command line and in files, such as `rm3`. */
+  id: string;
+  /** Name in tables. */
+  name: string;
+  family: SystemFamily;
+  /** What was chosen on the validation split, and other settings. */
+  settings?: Readonly<Record<string, unknown>>;
+  /** The metric on the validation examples that settings were chosen on. */
+  validation?: number;
+  /** What tuning or training cost. */
+  preparation?: Usage;
+  answer(examples: readonly LoadedExample<E>[], signal?: AbortSignal): Promise<SystemAnswers<E>>;
+}
+
+export const noUsage: Usage = { seconds: 0, promptTokens: 0, completionTokens: 0, dollars: null };
+
+/** Both together; money that isn't known on one side counts as none there. */
+export function addUsage(a: Usage, b: Usage): Usage {
+  return {
+    seconds: a.seconds + b.seconds,
+    promptTokens: a.promptTokens + b.promptTokens,
+    completionTokens: a.completionTokens + b.completionTokens,
+    dollars: a.dollars === null && b.dollars === null ? null : (a.dollars ?? 0) + (b.dollars ?? 0),
+  };
+}
+
+/** Price of a hosted model, in US dollars per million tokens. */
+export interface Prices {
+  prompt: number;
+  completion: number;
+}
+
+export interface QuerySystemOptions<E extends object> {
+  task: Task<E>;
+  recommender: Recommender;
+}
+
+/** A system that writes one query for each example without a model; null finds nothing and scores 0. */
+export async function answerWithQueries<E extends object>(
+  { task, recommender }: QuerySystemOptions<E>,
+  examples: readonly LoadedExample<E>[],
+  queryOf: (example: E) => string | null,
+  signal?: AbortSignal,
+): Promise<SystemAnswers<E>> {
+  const start = performance.now();
+  const answers = examples.map((example): Answer<E> => ({
+    example,
+    sample: 0,
+    completion: null,
+    query: queryOf(example.example),
+  }));
+  const found = await searchAnswers(answers, { task, recommender, ...(signal ? { signal } : {}) });
+  return { found, usage: { ...noUsage, seconds: (performance.now() - start) / 1000 } };
+}
+
+export interface ModelSystemOptions<E extends object> extends QuerySystemOptions<E> {
+  engine: Engine;
+  /** Longest completion, in tokens. */
+  maxTokens: number;
+  /** Completions for each example: 0 is one greedy one. Default 0. */
+  samples?: number;
+  /** Sampling temperature when `samples` is above 0. Default 1. */
+  temperature?: number;
+  /** Default 1 (off). */
+  topP?: number;
+  /** Default 0. */
+  seed?: number;
+  weights?: Weights;
+  prices?: Prices;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Prompts sampled in one call. */
+const promptBatchSize = 64;
+
+/** Answers of a model: its completions are parsed by the task and searched for. Every token is counted. */
+export async function answerWithModel<E extends object>(
+  options: ModelSystemOptions<E>,
+  examples: readonly LoadedExample<E>[],
+  signal?: AbortSignal,
+): Promise<SystemAnswers<E>> {
+  const { task, recommender, engine, maxTokens, samples = 0, temperature = 1, topP = 1, seed = 0, weights } = options;
+  const start = performance.now();
+  const n = Math.max(1, samples);
+  const answers: Answer<E>[] = [];
+  let [promptTokens, completionTokens] = [0, 0];
+  for (let first = 0; first < examples.length; first += promptBatchSize) {
+    const batch = examples.slice(first, first + promptBatchSize);
+    const prompts = batch.map(({ example }) => encodePrompt(engine, task, example, maxTokens));
+    const before = answers.length;
+    const samples_P_G = await engine.sample(prompts, {
+      n,
+      maxTokens,
+      temperature: samples === 0 ? 0 : temperature,
+      ...(samples === 0 ? {} : { topP }),
+      seed,
+      ...(weights ? { weights } : {}),
+      ...(signal ? { signal } : {}),
+      onProgress: (done) => options.onProgress?.(before + done, examples.length * n),
+    });
+    batch.forEach((example, p) => {
+      promptTokens += (prompts[p] as number[]).length;
+      (samples_P_G[p] ?? []).forEach(({ text, ids }, sample) => {
+        completionTokens += ids.length;
+        answers.push({ example, sample, completion: text, query: task.parse(text, example.example) });
+      });
+    });
+  }
+  const found = await searchAnswers(answers, { task, recommender, ...(signal ? { signal } : {}) });
+  const { prices } = options;
+  const dollars = prices ? (promptTokens * prices.prompt + completionTokens * prices.completion) / 1e6 : null;
+  return { found, usage: { seconds: (performance.now() - start) / 1000, promptTokens, completionTokens, dollars } };
+}
+
+/** The users' words, searched for as they are. */
+export function rawSystem<E extends object>(options: QuerySystemOptions<E>): ComparedSystem<E> {
+  return {
+    id: "raw",
+    name: "raw words",
+    family: "raw",
+    answer: (examples, signal) => answerWithQueries(options, examples, (example) => options.task.raw(example), signal),
+  };
+}
+
+/** A model as a system of the comparison. */
+export function modelSystem<E extends object>(
+  { id, name, family, settings, preparation }: Omit<ComparedSystem<E>, "answer" | "validation">,
+  options: ModelSystemOptions<E>,
+): ComparedSystem<E> {
+  return {
+    id,
+    name,
+    family,
+    ...(settings ? { settings } : {}),
+    ...(preparation ? { preparation } : {}),
+    answer: (examples, signal) => answerWithModel(options, examples, signal),
+  };
+}
