@@ -3,21 +3,31 @@
  * the next. Knows nothing of what it wraps but the interface.
  */
 import { ConfigError, RecommenderError, throwIfAborted } from "../core/errors.ts";
+import type { AnswerLog } from "./answer-log.ts";
 import { raceAbort } from "./race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "./recommender.ts";
 import { RunningCalls } from "./running-calls.ts";
-import { checkTopK } from "./validate.ts";
+import { checkTopK, validateHits } from "./validate.ts";
 
 export interface CacheOptions {
   /** Answers kept; the longest unused goes first. Default 20,000. */
   maxEntries?: number;
-  /** Hits kept over all answers, which is what bounds the memory. Default 2,000,000. */
+  /** Hits kept over all answers, which is what bounds the memory. Default 500,000. */
   maxHits?: number;
+  /** Answers on disk, looked up when memory has none; closed with the recommender. Default: none. */
+  log?: AnswerLog;
+  /**
+   * How long a fingerprint is believed before the recommender is asked for it again, in milliseconds: one behind a
+   * network has to be asked for it. Default 30,000.
+   */
+  fingerprintEveryMs?: number;
 }
 
 export interface CacheStats {
-  /** Queries answered from memory or by a search that was under way for the same query. */
+  /** Queries answered from memory, from disk, or by a search that was under way for the same query. */
   hits: number;
+  /** Those of them that were answered from disk. */
+  diskHits: number;
   /** Queries that the recommender was asked. */
   misses: number;
   /** hits / (hits + misses); 0 before the first query. */
@@ -30,6 +40,11 @@ export interface CachedRecommender extends Recommender {
   readonly stats: CacheStats;
   /** Forgets all answers; statistics go on. */
   clear(): void;
+}
+
+/** Whether a recommender is one of {@link cached}'s. */
+export function isCached(recommender: Recommender): recommender is CachedRecommender {
+  return "stats" in recommender && typeof (recommender as Partial<CachedRecommender>).clear === "function";
 }
 
 interface Pending {
@@ -91,31 +106,72 @@ class AnswerMemory {
 }
 
 /**
- * `inner` with a memory of its answers by (fingerprint, query text, topK). A query that is being asked already isn't
+ * `inner` with a memory of its answers by (fingerprint, query text, topK), and with those on disk where a log is given.
+ * A query that is being asked already isn't
  * asked again; failures are not remembered. Closing it closes `inner`.
  * @throws ConfigError when a limit isn't a whole number above 0
  */
 export function cached(inner: Recommender, options: CacheOptions = {}): CachedRecommender {
   const memory = new AnswerMemory(
     checkLimit("maxEntries", options.maxEntries ?? 20_000),
-    checkLimit("maxHits", options.maxHits ?? 2_000_000),
+    checkLimit("maxHits", options.maxHits ?? 500_000),
   );
+  const { log, fingerprintEveryMs = 30_000 } = options;
   const pending = new Map<string, Pending>();
   let hits = 0;
   let misses = 0;
+  let diskHits = 0;
+  let lastFingerprint = "";
+  let fingerprintAt = -Infinity;
   let isClosed = false;
   const running = new RunningCalls();
+
+  const askFingerprint = async (): Promise<string> => {
+    lastFingerprint = await inner.fingerprint();
+    fingerprintAt = performance.now();
+    return lastFingerprint;
+  };
+
+  /** Answers from the log, and for what isn't there from the recommender, in one call. */
+  const fetchAnswers = async (
+    queries: readonly Query[],
+    keys: readonly string[],
+    options: SearchOptions,
+  ): Promise<Hit[][]> => {
+    const answers = log ? await Promise.all(keys.map((key) => log.get(key))) : keys.map(() => undefined);
+    const open = answers.flatMap((answer, i) => (answer ? [] : [i]));
+    misses += open.length;
+    hits += answers.length - open.length;
+    diskHits += answers.length - open.length;
+    if (open.length === 0) return answers as Hit[][];
+    const asked = open.map((i) => queries[i] as Query);
+    const fresh: unknown = await inner.search(asked, options);
+    if (!Array.isArray(fresh) || fresh.length !== asked.length) {
+      throw new RecommenderError(
+        "RECOMMENDER_BAD_ANSWER",
+        `${inner.name}: gave ${Array.isArray(fresh) ? fresh.length : typeof fresh} answers to ${asked.length} queries.`,
+      );
+    }
+    open.forEach((i, place) => (answers[i] = fresh[place] as Hit[]));
+    const good = open.filter((i) => isGood(queries[i] as Query, answers[i], options.topK));
+    void log?.add(good.map((i) => [keys[i] as string, answers[i] as Hit[]] as const));
+    return answers as Hit[][];
+  };
+
+  /** A faulty answer goes to the caller, who reports it, and isn't remembered: the next may be better. */
+  const isGood = (query: Query, answer: unknown, topK: number): boolean => {
+    try {
+      validateHits(inner.name, query, answer, topK);
+      return true;
+    } catch {
+      return false;
+    }
+  };
 
   /** Asks for all queries in one call, and files the answers under their keys. */
   const askInner = (queries: readonly Query[], keys: readonly string[], topK: number): Pending[] => {
     const controller = new AbortController();
-    const call = inner.search(queries, { topK, signal: controller.signal }).then((answers) => {
-      if (Array.isArray(answers) && answers.length === queries.length) return answers;
-      throw new RecommenderError(
-        "RECOMMENDER_BAD_ANSWER",
-        `${inner.name}: gave ${Array.isArray(answers) ? answers.length : typeof answers} answers to ${queries.length} queries.`,
-      );
-    });
+    const call = running.track(fetchAnswers(queries, keys, { topK, signal: controller.signal }));
     // The call is stopped when nobody waits for any of its queries any more.
     let wanted = keys.length;
     return keys.map((key, i) => {
@@ -128,7 +184,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
         (answers) => {
           if (pending.get(key) === entry) {
             pending.delete(key);
-            memory.set(key, answers[i] as Hit[]);
+            if (isGood(queries[i] as Query, answers[i], topK)) memory.set(key, answers[i] as Hit[]);
           }
           return answers[i] as Hit[];
         },
@@ -151,7 +207,8 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
     }
     checkTopK(inner.name, topK);
     throwIfAborted(signal);
-    const fingerprint = await inner.fingerprint();
+    const isKnown = performance.now() - fingerprintAt < fingerprintEveryMs;
+    const fingerprint = isKnown ? lastFingerprint : await raceAbort(askFingerprint(), signal);
     throwIfAborted(signal);
     const known = new Map<string, readonly Hit[]>();
     const awaited = new Map<string, Pending>();
@@ -168,8 +225,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
       if (answer) known.set(key, answer);
       else if (underWay) awaited.set(key, underWay);
       else missing.set(key, query);
-      if (missing.has(key)) misses++;
-      else hits++;
+      if (!missing.has(key)) hits++;
     });
     if (missing.size > 0) {
       const missingKeys = [...missing.keys()];
@@ -189,18 +245,19 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
   return {
     name: inner.name,
     search: (queries, searchOptions) => running.track(search(queries, searchOptions)),
-    fingerprint: () => inner.fingerprint(),
+    fingerprint: askFingerprint,
     ...(inner.has ? { has: (id: string) => (inner.has as (id: string) => Promise<boolean>)(id) } : {}),
     async close() {
       if (isClosed) return;
       isClosed = true;
       await running.settled();
       memory.clear();
+      await log?.close();
       await inner.close();
     },
     get stats() {
       const all = hits + misses;
-      return { hits, misses, hitRate: all === 0 ? 0 : hits / all, entries: memory.size };
+      return { hits, diskHits, misses, hitRate: all === 0 ? 0 : hits / all, entries: memory.size };
     },
     clear: () => memory.clear(),
   };
