@@ -25,6 +25,9 @@ export type { AdvantageBaseline, AdvantageNorm } from "./rl/advantage.ts";
 export { parseAnswer, parseJsonAnswer, parsePlainAnswer } from "./rl/answer.ts";
 export type { Evaluation } from "./rl/evaluation.ts";
 export type { EndReason, OnTrainEvent, TrainEvent } from "./rl/events.ts";
+export { expandQuery } from "./rl/expand-query.ts";
+export { hindsightWarmup } from "./rl/hindsight.ts";
+export type { HindsightOptions } from "./rl/hindsight.ts";
 export { recipes } from "./rl/recipes.ts";
 export type { Recipe } from "./rl/recipes.ts";
 export { defineTask, ndcgMetric } from "./rl/task.ts";
@@ -39,6 +42,7 @@ export type {
   TaskContext,
   TaskDefinition,
   Warmup,
+  WarmupContext,
   WarmupExample,
 } from "./rl/task.ts";
 export { trainConfigSchema } from "./rl/train-config.ts";

@@ -1,6 +1,6 @@
 export { type CatalogueOptions, type CatalogueRow } from "../core/catalogue.ts";
 export { readJsonl, readLines, type JsonLine, type JsonObject, type ReadLinesOptions } from "../core/data-lines.ts";
-export { readCatalogue, type Catalogue } from "./catalogue.ts";
+export { readCatalogue, readCatalogueWords, type Catalogue } from "./catalogue.ts";
 export {
   checkRelevant,
   describePlace,

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readCatalogue } from "../../src/datasets/index.ts";
+import { readCatalogue, readCatalogueWords } from "../../src/datasets/index.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -62,5 +62,20 @@ describe("readCatalogue", () => {
         code: "DATA_EMPTY_CATALOGUE",
       });
     }
+  });
+
+  it("lists the words of its texts, each once", async () => {
+    const path = await fileOf(
+      { id: "1", title: "Desk Lamp, black", brand: "Lux" },
+      { id: "2", title: "Lamp 40W", brand: ["Lux", "Nova"] },
+    );
+    expect(await readCatalogueWords(path, { textFields: ["title", "brand"] })).toEqual([
+      "desk",
+      "lamp",
+      "black",
+      "lux",
+      "40w",
+      "nova",
+    ]);
   });
 });

@@ -2,25 +2,15 @@
  * The demo's task: find an icon by the words that people use for it, when only icon names are indexed. The policy reads
  * the user's words and writes words that the icon's name may have; both are searched for together.
  */
+import { splitWords } from "../../core/words.ts";
 import type { IconDataset, IconExample } from "../../datasets/icons.ts";
 import { ndcg } from "../../ranking/index.ts";
+import { expandQuery } from "../../rl/expand-query.ts";
 import { hindsightWarmup } from "../../rl/hindsight.ts";
 import { defineTask, type Task } from "../../rl/task.ts";
 
-/** Most words that a policy's completion adds. */
-const maxAddedWords = 6;
-
 /** Short: the warm-up says better than instructions what is asked for, and every word costs time in each prompt. */
 const systemPrompt = "icon search";
-
-const splitWords = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
-
-/** The user's words and those of the completion's first line, each once: repeating a word buys it no weight. */
-export function combineWords(query: string, completion: string): string {
-  const own = new Set(splitWords(query));
-  const added = new Set(splitWords(completion.split("\n")[0] ?? "").filter((word) => !own.has(word)));
-  return [query, ...[...added].slice(0, maxAddedWords)].join(" ");
-}
 
 /** The icon task; its reward is NDCG@10. */
 export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<IconExample> {
@@ -31,7 +21,7 @@ export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<I
       { role: "system", content: systemPrompt },
       { role: "user", content: query },
     ],
-    parse: (completion, { query }) => combineWords(query, completion),
+    parse: (completion, { query }) => expandQuery(query, completion),
     reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 10 }) : 0),
     topK: 10,
     warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)) }),

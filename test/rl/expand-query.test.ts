@@ -1,0 +1,22 @@
+import { describe, expect, it } from "vitest";
+import { expandQuery } from "../../src/rl/expand-query.ts";
+
+describe("expandQuery", () => {
+  it.each([
+    ["user", "account", "user account"],
+    ["Rubbish bin", "trash-can outline, BIN trash", "Rubbish bin trash can outline"],
+    ["car", "", "car"],
+    ["car", "car car", "car"],
+    ["car", "sports\nand an explanation", "car sports"],
+    ["car", "\nsports", "car"],
+    ["Café", "café Straße", "Café straße"],
+  ])("adds to %j what %j has besides: %j", (query, completion, expanded) => {
+    expect(expandQuery(query, completion)).toBe(expanded);
+  });
+
+  it("adds no more words than it may", () => {
+    expect(expandQuery("q", "a b c d e f g h")).toBe("q a b c d e f");
+    expect(expandQuery("q", "a b c", { maxWords: 1 })).toBe("q a");
+    expect(expandQuery("q", "a b c", { maxWords: 0 })).toBe("q");
+  });
+});
