@@ -16,4 +16,8 @@ const result = await run(
   (line) => process.stderr.write(`${line}\n`),
 );
 if (asJson) process.stdout.write(`${JSON.stringify(result)}\n`);
-else for (const [key, value] of Object.entries(result)) process.stdout.write(`${key}: ${value}\n`);
+else {
+  for (const [key, value] of Object.entries(result)) {
+    process.stdout.write(`${key}: ${typeof value === "object" ? JSON.stringify(value) : value}\n`);
+  }
+}

@@ -3,25 +3,12 @@
  * a local engine and a cluster are the same to the loop. An engine does not know of tasks, rewards or recommenders.
  */
 
+import type { ChatTokenizer } from "../models/model.ts";
+
+export type { ChatMessage, ChatTokenizer } from "../models/model.ts";
+
 /** Token ids, `[T]`. */
 export type TokenIds = readonly number[];
-
-export interface ChatMessage {
-  role: "system" | "user" | "assistant";
-  content: string;
-}
-
-/** Text to tokens and back, with the model's own chat template. */
-export interface ChatTokenizer {
-  /** Ids of the rendered conversation, up to where the assistant's answer begins. */
-  encodeChat(messages: readonly ChatMessage[]): number[];
-  /** Ids of plain text, without special tokens added. */
-  encode(text: string): number[];
-  /** Text of ids; special tokens are left out. */
-  decode(ids: TokenIds): string;
-  /** Ids that end an answer. */
-  readonly endIds: readonly number[];
-}
 
 export interface SamplingParams {
   /** Completions for each prompt. */
@@ -64,6 +51,11 @@ export interface Sample {
    * the distribution: the old log-probs of the loss.
    */
   logprobs: Float32Array;
+  /**
+   * Where top-p, top-k or min-p cut the distribution: the probability `[T]` of the tokens that were left. A token was
+   * drawn with probability exp(logprob) / keptMass, so keptMass is the weight that makes up for the cut.
+   */
+  keptMass?: Float32Array;
   /** The completion as text, end token and stop string left out. */
   text: string;
   /** `stop`: an end token or stop string; `length`: `maxTokens` was reached. */
@@ -155,7 +147,10 @@ export interface AdamParams {
 export interface OptimResult {
   /** Global L2 norm of the gradients before clipping. */
   gradNorm: number;
-  /** False when gradients weren't finite: nothing was changed, the gradients are cleared. */
+  /**
+   * False when nothing was changed: gradients weren't finite (they are cleared), or there were none (then `gradNorm` is
+   * 0).
+   */
   applied: boolean;
 }
 
@@ -164,6 +159,15 @@ export interface LogprobsOptions {
   /** Default 1. */
   temperature?: number;
   signal?: AbortSignal;
+}
+
+/** The most that one step of a run can ask of an engine. */
+export interface LongestStep {
+  prompts: number;
+  /** Tokens of the longest prompt. */
+  promptTokens: number;
+  sampling: SamplingParams;
+  loss: Loss;
 }
 
 export interface Engine {
@@ -189,6 +193,11 @@ export interface Engine {
   optimStep(params: AdamParams): Promise<OptimResult>;
   /** Drops the gradients gathered so far. */
   zeroGrad(): Promise<void>;
+  /**
+   * Runs the largest batches that such a step is cut into and throws the results away, so that too little memory shows
+   * before the first step. Engines that compute elsewhere leave it out. @throws AbortError, EngineError `ENGINE_MEMORY`
+   */
+  tryStep?(step: LongestStep): Promise<void>;
   /** Log-probs `[T]` of each datum's completion, without gradients. */
   logprobs(data: readonly Pick<Datum, "prompt" | "completion">[], options?: LogprobsOptions): Promise<Float32Array[]>;
   /** Writes trained weights and optimizer state to an empty or absent folder. */

@@ -123,7 +123,15 @@ export class Session {
         }),
       );
     } catch (cause) {
-      throw new EngineError("ENGINE_RUN", `The graph "${this.name}" failed: ${messageOf(cause)}`, { cause });
+      const message = messageOf(cause);
+      if (/bad_alloc|failed to allocate|out of memory/i.test(message)) {
+        throw new EngineError(
+          "ENGINE_MEMORY",
+          `There is not enough memory for a run of the graph "${this.name}". Use smaller batches, shorter texts or a smaller model. ${message}`,
+          { cause },
+        );
+      }
+      throw new EngineError("ENGINE_RUN", `The graph "${this.name}" failed: ${message}`, { cause });
     } finally {
       this.running.delete(run);
     }

@@ -22,9 +22,10 @@ export async function writeSafetensors(
     header[name] = { dtype: "F32", shape, data_offsets: [offset, offset + data.byteLength] };
     offset += data.byteLength;
   }
-  const json = JSON.stringify(header);
+  const json = Buffer.from(JSON.stringify(header));
   // The format asks for data aligned to 8 bytes; spaces pad the header.
-  const text = Buffer.from(json.padEnd(Math.ceil(Buffer.byteLength(json) / 8) * 8));
+  const text = Buffer.alloc(Math.ceil(json.length / 8) * 8, " ");
+  json.copy(text);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
   const handle = await open(path, "w");

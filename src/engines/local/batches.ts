@@ -2,7 +2,7 @@
  * From data as the loop gives them to groups that are computed once: data with equal prompts form a group, and equal
  * completions of a group with equal loss inputs become one with a larger weight. Also the loss's per-token inputs.
  */
-import { EngineError } from "../../core/errors.ts";
+import { EngineError, throwIfAborted } from "../../core/errors.ts";
 import type { TensorData } from "../../graph/session.ts";
 import type { Datum, Loss, TokenIds } from "../engine.ts";
 import {
@@ -14,7 +14,8 @@ import {
   tokenWeight,
 } from "../loss-settings.ts";
 import { lossReads } from "./losses.ts";
-import type { PackedBatch, PlannedGroup } from "./packing.ts";
+import { type PackedBatch, packGroups } from "./packing.ts";
+import type { PlannedGroup } from "./plan-batches.ts";
 
 /** Data that share a prompt; each entry stands for one or more equal data. */
 export interface DatumGroup {
@@ -56,6 +57,35 @@ function datumKey({ completion, oldLogprobs, refLogprobs, advantage, advantages,
     .map((tokens) => tokens?.join())
     .concat(String(advantage))
     .join("|");
+}
+
+/** Reads one completion's numbers out of a batch's results: `length` scored tokens from `start` on. */
+export type ReadTokens<Result> = (start: number, length: number) => Result;
+
+/**
+ * Packs and runs planned batches one after the other.
+ * @param run runs one batch and returns how its results are read
+ * @returns the result of every datum of `groups`
+ */
+export async function runBatches<Result>(
+  groups: readonly DatumGroup[],
+  plan: readonly PlannedGroup[][],
+  { queriesPerKey, chunks, signal }: { queriesPerKey: number; chunks: number; signal: AbortSignal | undefined },
+  run: (planned: readonly PlannedGroup[], packed: PackedBatch) => Promise<ReadTokens<Result>>,
+): Promise<Map<Datum, Result>> {
+  const results = new Map<Datum, Result>();
+  for (const planned of plan) {
+    throwIfAborted(signal);
+    const packed = packGroups(planned, queriesPerKey, chunks);
+    const read = await run(planned, packed);
+    planned.forEach((piece, p) =>
+      piece.members.forEach((member, i) => {
+        const result = read(packed.offsets[p]?.[i] as number, (piece.completions[i] as TokenIds).length);
+        for (const datum of groups[piece.index]?.data[member] ?? []) results.set(datum, result);
+      }),
+    );
+  }
+  return results;
 }
 
 /**

@@ -17,23 +17,35 @@ export function argmax(probabilities: Float32Array): number {
   return best;
 }
 
+/** The token of {@link drawToken}. */
+export function chooseToken(probabilities: Float32Array, choice: TokenChoice, uniform: number): number {
+  return drawToken(probabilities, choice, uniform).id;
+}
+
 /**
  * Draws a token by the inverse of the cumulative distribution.
  * @param probabilities `[vocab]` at the sampling temperature
  * @param uniform in [0, 1)
+ * @returns the token, and the probability of all tokens that could have been drawn (1 where none was cut off)
  */
-export function chooseToken(probabilities: Float32Array, choice: TokenChoice, uniform: number): number {
-  if (choice.temperature === 0) return argmax(probabilities);
-  if (choice.topP >= 1 && choice.topK <= 0 && choice.minP <= 0) return drawFromAll(probabilities, uniform);
+export function drawToken(
+  probabilities: Float32Array,
+  choice: TokenChoice,
+  uniform: number,
+): { id: number; keptMass: number } {
+  if (choice.temperature === 0) return { id: argmax(probabilities), keptMass: 1 };
+  if (choice.topP >= 1 && choice.topK <= 0 && choice.minP <= 0) {
+    return { id: drawFromAll(probabilities, uniform), keptMass: 1 };
+  }
   const kept = keepTokens(probabilities, choice);
-  let total = 0;
-  for (const id of kept) total += probabilities[id] as number;
-  let rest = uniform * total;
+  let keptMass = 0;
+  for (const id of kept) keptMass += probabilities[id] as number;
+  let rest = uniform * keptMass;
   for (const id of kept) {
     rest -= probabilities[id] as number;
-    if (rest < 0) return id;
+    if (rest < 0) return { id, keptMass };
   }
-  return kept[kept.length - 1] as number;
+  return { id: kept[kept.length - 1] as number, keptMass };
 }
 
 function drawFromAll(probabilities: Float32Array, uniform: number): number {

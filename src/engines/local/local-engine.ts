@@ -2,7 +2,7 @@
  * The local engine: a model trained and sampled in this process, on the CPU, by onnxruntime. Here the parts are wired:
  * weights, graphs, packing, sampling, optimizer, state.
  */
-import { EngineError, throwIfAborted } from "../../core/errors.ts";
+import { EngineError } from "../../core/errors.ts";
 import { type AnyTensor, Session, type TensorData } from "../../graph/session.ts";
 import { loadModel } from "../../models/load.ts";
 import type { ChatTokenizer, LoadedModel } from "../../models/model.ts";
@@ -12,6 +12,7 @@ import type {
   Engine,
   ForwardBackwardResult,
   LogprobsOptions,
+  LongestStep,
   Loss,
   OptimResult,
   Sample,
@@ -21,11 +22,14 @@ import type {
 import { adamStep, type AdamState, checkAdamParams, gradientNorm, initAdam } from "../../graph/adamw.ts";
 import { lossMetrics, type TokenRecord } from "../loss-metrics.ts";
 import { countBatch, resolveLoss } from "../loss-settings.ts";
-import { groupData, lossFeeds } from "./batches.ts";
+import { type DatumGroup, groupData, lossFeeds, type ReadTokens, runBatches } from "./batches.ts";
 import { buildDecodeGraph, buildPrefillGraph, buildScoreGraph, buildTrainGraph, type BuiltGraph } from "./graphs.ts";
-import { checkTokens, type Group, packGroups, planBatches } from "./packing.ts";
+import { estimateBatchBytes, type MemoryBudget, planMemory } from "./memory.ts";
+import { makeLargestBatch, makeLongestPrompts } from "./longest-step.ts";
+import { checkTokens, type Group, type PackedBatch } from "./packing.ts";
+import { type BatchLimits, planBatches, type PlannedGroup } from "./plan-batches.ts";
 import { PolicyWeights } from "./policy-weights.ts";
-import { sampleCompletions } from "./sampler.ts";
+import { sampleCompletions, type SamplerModel, trySampling } from "./sampler.ts";
 import { readState, writeState } from "./state.ts";
 import { rotaryTables } from "./transformer.ts";
 import { type ProjectionName, projectionNames, type Training } from "./weight-inputs.ts";
@@ -39,12 +43,19 @@ export interface LocalEngineOptions {
   loraTargets?: readonly ProjectionName[];
   /** Trains every weight and no adapter. Default false. */
   full?: boolean;
+  /** With `full`: keeps a copy of the weights, so that a KL term has its reference. Default false. */
+  keepReference?: boolean;
   /** Of the adapter's first weights. Default 0. */
   seed?: number;
   /** CPU threads. Default: the physical cores. */
   threads?: number;
   /** Rows (tokens) that one run of the training graph takes; more is faster and needs more memory. Default 512. */
   maxRows?: number;
+  /**
+   * Most memory that the process may use, in 10⁹ bytes: batches are cut to fit. Default: what is free when the engine is
+   * made.
+   */
+  memoryGb?: number;
 }
 
 /** Scored tokens are cut into this many parts, so that the vocabulary never fills the memory. */
@@ -57,6 +68,7 @@ export class LocalEngine implements Engine {
   private readonly model: LoadedModel;
   private readonly options: LocalEngineOptions;
   private readonly weights: PolicyWeights;
+  private readonly memory: MemoryBudget;
   private readonly rope: Readonly<Record<string, AnyTensor>>;
   private readonly sessions = new Map<string, Promise<Session>>();
   private gradients = new Map<string, Float32Array>();
@@ -76,15 +88,17 @@ export class LocalEngine implements Engine {
     this.options = options;
     this.tokenizer = model.tokenizer ?? missingTokenizer(model.name);
     this.contextLength = model.config.contextLength;
-    this.weights = new PolicyWeights(model, training, seed);
+    this.weights = new PolicyWeights(model, training, seed, options.keepReference);
     const { cos, sin, shape } = rotaryTables(model.config);
     this.rope = { "rope.cos": { shape, data: cos }, "rope.sin": { shape, data: sin } };
+    const trainedNumbers = [...this.weights.trained.values()].reduce((sum, { length }) => sum + length, 0);
+    this.memory = planMemory(model.config, training, trainedNumbers, options.memoryGb);
     this.description = {
       engine: "local",
       model: model.name,
       fingerprint: model.fingerprint,
       training: full ? "full" : `LoRA rank ${loraRank}, alpha ${loraAlpha}`,
-      trainedParameters: [...this.weights.trained.values()].reduce((sum, { length }) => sum + length, 0),
+      trainedParameters: trainedNumbers,
     };
   }
 
@@ -99,13 +113,25 @@ export class LocalEngine implements Engine {
   async sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]> {
     this.checkOpen();
     if (prompts.length === 0) return [];
-    const [prefill, decode] = await Promise.all([
-      this.session("prefill", () => buildPrefillGraph(this.model.config)),
-      this.session("decode", () => buildDecodeGraph(this.model.config)),
-    ]);
-    const feeds = await this.feeds(params.weights ?? "policy");
-    const model = { config: this.model.config, tokenizer: this.tokenizer, prefill, decode, feeds };
-    return sampleCompletions(model, prompts, params);
+    return sampleCompletions(await this.sampler(params), prompts, params);
+  }
+
+  async tryStep(step: LongestStep): Promise<void> {
+    this.checkOpen();
+    const { vocabSize } = this.model.config;
+    const { sampling, loss } = step;
+    const options = sampling.signal ? { signal: sampling.signal } : {};
+    const prompts = makeLongestPrompts(step, vocabSize);
+    await trySampling(await this.sampler(sampling), prompts, sampling);
+    const data = makeLargestBatch(prompts, step, vocabSize, this.limits(this.weights.training));
+    if ((loss.klCoef ?? 0) > 0) await this.logprobs(data, { ...options, weights: "reference" });
+    const { gradients } = this;
+    this.gradients = new Map();
+    try {
+      await this.forwardBackward(data, loss, options);
+    } finally {
+      this.gradients = gradients;
+    }
   }
 
   async forwardBackward(
@@ -128,39 +154,22 @@ export class LocalEngine implements Engine {
       ...this.weights.trainedFeeds(),
       ...temperatureFeed(loss.temperature),
     };
-    const records = new Map<Datum, TokenRecord>();
     let total = 0;
-    const stepGradients = new Map<string, Float32Array>();
-    for (const planned of planBatches(groups, this.maxRows)) {
-      throwIfAborted(options.signal);
-      const packed = packGroups(planned, config.heads / config.kvHeads, scoreChunks);
-      const scored = { shape: [packed.scored, 1], data: new Float32Array(packed.scored) };
-      const results: Record<string, TensorData> = {
-        loss: { shape: [1, 1], data: new Float32Array(1) },
-        logprobs: scored,
-        entropy: { shape: [packed.scored, 1], data: new Float32Array(packed.scored) },
-      };
-      const first = stepGradients.size === 0;
-      const scratch = first ? stepGradients : this.gradientArrays(new Map());
-      if (first) this.gradientArrays(stepGradients);
-      for (const [name, data] of scratch) {
-        results[`gradient.${name}`] = { shape: this.weights.shapes.get(name) as readonly number[], data };
-      }
+    const stepGradients = this.gradientArrays();
+    let scratch: Map<string, Float32Array> | undefined;
+    const plan = planBatches(groups, this.limits(training));
+    const records = await this.runBatches<TokenRecord>(groups, plan, options.signal, async (planned, packed) => {
+      const isFirst = scratch === undefined;
+      scratch ??= plan.length > 1 ? this.gradientArrays() : new Map();
+      const results = this.trainResults(packed, isFirst ? stepGradients : scratch);
       await session.run({ ...feeds, ...packed.feeds, ...lossFeeds(loss, batch, groups, planned, packed) }, results);
-      if (!first) addGradientsTo(stepGradients, scratch);
-      total += (results["loss"] as TensorData).data[0] as number;
-      planned.forEach((piece, p) =>
-        piece.members.forEach((member, i) => {
-          const start = packed.offsets[p]?.[i] as number;
-          const length = (piece.completions[i] as TokenIds).length;
-          const record = {
-            logprobs: scored.data.slice(start, start + length),
-            entropy: (results["entropy"] as TensorData).data.slice(start, start + length),
-          };
-          for (const datum of groups[piece.index]?.data[member] ?? []) records.set(datum, record);
-        }),
-      );
-    }
+      if (!isFirst) addGradientsTo(stepGradients, scratch);
+      total += results.loss.data[0] as number;
+      return (start, length) => ({
+        logprobs: results.logprobs.data.slice(start, start + length),
+        entropy: results.entropy.data.slice(start, start + length),
+      });
+    });
     if (this.gradients.size === 0) this.gradients = stepGradients;
     else addGradientsTo(this.gradients, stepGradients);
     return {
@@ -202,20 +211,12 @@ export class LocalEngine implements Engine {
     const groups = groupData(data);
     this.checkGroups(groups);
     const feeds = { ...(await this.feeds(options.weights ?? "policy")), ...temperatureFeed(options.temperature) };
-    const found = new Map<object, Float32Array>();
-    for (const planned of planBatches(groups, 2 * this.maxRows)) {
-      throwIfAborted(options.signal);
-      const packed = packGroups(planned, config.heads / config.kvHeads, scoreChunks);
+    const plan = planBatches(groups, { ...this.limits(undefined), maxRows: 2 * this.maxRows });
+    const found = await this.runBatches<Float32Array>(groups, plan, options.signal, async (_planned, packed) => {
       const logprobs = { shape: [packed.scored, 1], data: new Float32Array(packed.scored) };
       await session.run({ ...feeds, ...packed.feeds }, { logprobs });
-      planned.forEach((piece, p) =>
-        piece.members.forEach((member, i) => {
-          const start = packed.offsets[p]?.[i] as number;
-          const own = logprobs.data.slice(start, start + (piece.completions[i] as TokenIds).length);
-          for (const datum of groups[piece.index]?.data[member] ?? []) found.set(datum, own);
-        }),
-      );
-    }
+      return (start, length) => logprobs.data.slice(start, start + length);
+    });
     return data.map((datum) => found.get(datum) as Float32Array);
   }
 
@@ -287,19 +288,68 @@ export class LocalEngine implements Engine {
   }
 
   private async feeds(which: "policy" | "reference"): Promise<Readonly<Record<string, AnyTensor>>> {
-    if (which === "reference" && this.weights.training.kind === "full") {
+    if (which === "reference" && !this.weights.hasReference) {
       throw new EngineError(
         "ENGINE_NO_REFERENCE",
-        "Full fine-tuning keeps no reference policy. Train an adapter (leave `full` off), or set klCoef to 0.",
+        "Full fine-tuning keeps no reference policy unless it is told to. Set keepReference, train an adapter (leave `full` off), or set klCoef to 0.",
       );
     }
     return { ...(await this.weights.feeds(which, this.options.threads)), ...this.rope };
   }
 
-  /** Zeroed arrays for every trained weight's gradient, put into `target`. */
-  private gradientArrays(target: Map<string, Float32Array>): Map<string, Float32Array> {
-    for (const [name, { length }] of this.weights.trained) target.set(name, new Float32Array(length));
-    return target;
+  /** Zeroed arrays for every trained weight's gradient. */
+  private gradientArrays(): Map<string, Float32Array> {
+    return new Map([...this.weights.trained].map(([name, { length }]) => [name, new Float32Array(length)]));
+  }
+
+  /** Where the training graph writes a batch's results, with `gradients` for those of the weights. */
+  private trainResults(
+    packed: PackedBatch,
+    gradients: ReadonlyMap<string, Float32Array>,
+  ): Record<"loss" | "logprobs" | "entropy", TensorData> & Record<string, TensorData> {
+    const perToken = (): TensorData => ({ shape: [packed.scored, 1], data: new Float32Array(packed.scored) });
+    const byWeight = [...gradients].map(([name, data]): [string, TensorData] => [
+      `gradient.${name}`,
+      { shape: this.weights.shapes.get(name) as readonly number[], data },
+    ]);
+    return {
+      ...Object.fromEntries(byWeight),
+      loss: { shape: [1, 1], data: new Float32Array(1) },
+      logprobs: perToken(),
+      entropy: perToken(),
+    };
+  }
+
+  private runBatches<Result>(
+    groups: readonly DatumGroup[],
+    plan: readonly PlannedGroup[][],
+    signal: AbortSignal | undefined,
+    run: (planned: readonly PlannedGroup[], packed: PackedBatch) => Promise<ReadTokens<Result>>,
+  ): Promise<Map<Datum, Result>> {
+    const { heads, kvHeads } = this.model.config;
+    return runBatches(groups, plan, { queriesPerKey: heads / kvHeads, chunks: scoreChunks, signal }, run);
+  }
+
+  private async sampler(params: SamplingParams): Promise<SamplerModel> {
+    const { config } = this.model;
+    const [prefill, decode] = await Promise.all([
+      this.session("prefill", () => buildPrefillGraph(config)),
+      this.session("decode", () => buildDecodeGraph(config)),
+    ]);
+    const feeds = await this.feeds(params.weights ?? "policy");
+    return { config, tokenizer: this.tokenizer, prefill, decode, feeds, maxBytes: this.memory.runBytes };
+  }
+
+  /** What one run may take: of the training graph, or of the scoring graph where `training` is undefined. */
+  private limits(training: Training | undefined): BatchLimits {
+    const { config } = this.model;
+    return {
+      maxRows: this.maxRows,
+      memory: {
+        estimate: (sizes) => estimateBatchBytes(config, sizes, scoreChunks, training),
+        maxBytes: this.memory.runBytes,
+      },
+    };
   }
 
   private checkGroups(groups: readonly Group[]): void {

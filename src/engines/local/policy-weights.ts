@@ -16,18 +16,29 @@ export class PolicyWeights {
   /** Shapes of {@link trained}. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   private readonly base: Readonly<Record<string, TensorData>>;
+  /** The weights before training, where they are kept although they are trained themselves. */
+  private readonly reference: Readonly<Record<string, TensorData>> | undefined;
   private readonly merged: Record<string, TensorData> = {};
   private readonly modules: string[] = [];
   private merge: Session | undefined;
   private stale = false;
   private merging: Promise<void> | undefined;
 
-  /** @param seed of the adapter's first weights */
-  constructor(model: LoadedModel, training: Training, seed: number) {
+  /**
+   * @param seed of the adapter's first weights
+   * @param keepReference whether full fine-tuning keeps a copy of the weights as they are
+   */
+  constructor(model: LoadedModel, training: Training, seed: number, keepReference = false) {
     this.training = training;
     this.base = Object.fromEntries(
       [...model.weights].map(([name, { shape, data }]) => [name, { shape: [...shape], data }]),
     );
+    this.reference =
+      training.kind === "full" && keepReference
+        ? Object.fromEntries(
+            [...model.weights].map(([name, { shape, data }]) => [name, { shape: [...shape], data: data.slice() }]),
+          )
+        : undefined;
     const trained = new Map<string, Float32Array>();
     const shapes = new Map<string, readonly number[]>();
     if (training.kind === "full") {
@@ -51,6 +62,11 @@ export class PolicyWeights {
     this.shapes = shapes;
   }
 
+  /** Whether the policy as it was before training can still be asked. */
+  get hasReference(): boolean {
+    return this.training.kind === "lora" || this.reference !== undefined;
+  }
+
   /** Says that {@link trained} changed. */
   touch(): void {
     this.stale = true;
@@ -58,7 +74,8 @@ export class PolicyWeights {
 
   /** Feeds of all weights under their names, the adapter merged in unless the reference is asked for. */
   async feeds(which: Weights, threads: number | undefined): Promise<Readonly<Record<string, AnyTensor>>> {
-    if (which === "reference" || this.training.kind === "full") return this.base;
+    if (which === "reference") return this.reference ?? this.base;
+    if (this.training.kind === "full") return this.base;
     while (this.stale || this.merging) {
       // Callers at the same time share one merge: a second one would rewrite weights that the first caller reads.
       this.merging ??= this.mergeAdapter(threads);

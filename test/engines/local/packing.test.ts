@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { Datum } from "../../../src/engines/engine.ts";
 import { groupData } from "../../../src/engines/local/batches.ts";
 import { argmax, chooseToken, keepTokens } from "../../../src/engines/local/choose-token.ts";
-import { countRows, type Group, planBatches } from "../../../src/engines/local/packing.ts";
+import { countRows, type Group } from "../../../src/engines/local/packing.ts";
+import { planBatches } from "../../../src/engines/local/plan-batches.ts";
 
 const ids = (maxLength: number) => fc.array(fc.nat(5), { minLength: 1, maxLength });
 const group = fc.record({ prompt: ids(12), completions: fc.array(ids(9), { minLength: 1, maxLength: 6 }) });
@@ -13,7 +14,7 @@ describe("planBatches", () => {
   it("puts every completion into one batch, with its own prompt, within the budget of rows", () => {
     fc.assert(
       fc.property(fc.array(group, { maxLength: 8 }), fc.integer({ min: 1, max: 60 }), (groups: Group[], maxRows) => {
-        const batches = planBatches(groups, maxRows);
+        const batches = planBatches(groups, { maxRows });
         const seen = new Set<string>();
         for (const batch of batches) {
           const rows = batch.reduce((sum, piece) => sum + countRows(piece), 0);

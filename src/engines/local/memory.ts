@@ -1,0 +1,133 @@
+/**
+ * How much memory the engine's runs take, from shapes alone: an estimate that errs to the high side, so that batches are
+ * cut before memory runs out and not after. Nothing here allocates.
+ */
+import { EngineError } from "../../core/errors.ts";
+import type { ModelConfig } from "../../models/model.ts";
+import { headName, type Training } from "./weight-inputs.ts";
+
+/** Sizes of a packed batch. */
+export interface BatchSizes {
+  /** Tokens that are computed. */
+  rows: number;
+  /** Tokens whose log-probs are wanted. */
+  scored: number;
+  groups: number;
+  /** Slots of the common prefix, of the rest of the longest prompt, and of the longest completion. */
+  prefixSlots: number;
+  promptSlots: number;
+  completionSlots: number;
+  /** Completions of the largest group. */
+  perGroup: number;
+}
+
+/** onnxruntime, Node and what fragmentation costs, in bytes. */
+const runtimeBytes = 3e8;
+const floatBytes = 4;
+
+/** Scores that one layer's attention computes for a batch, over all heads. */
+function countScores(config: ModelConfig, sizes: BatchSizes): number {
+  const { groups, prefixSlots, promptSlots, completionSlots, perGroup } = sizes;
+  const upper = prefixSlots ** 2 + groups * promptSlots * (prefixSlots + promptSlots);
+  const lower = groups * perGroup * completionSlots * (prefixSlots + promptSlots + completionSlots);
+  return config.heads * (upper + lower);
+}
+
+/** Numbers that a layer makes for each row, attention scores left out. */
+function numbersPerRow({ hiddenSize, intermediateSize, heads, kvHeads, headDim, qkNorm }: ModelConfig): number {
+  const query = heads * headDim;
+  const key = kvHeads * headDim;
+  return 4 * hiddenSize + (qkNorm ? 4 : 3) * query + (qkNorm ? 5 : 4) * key + 4 * intermediateSize;
+}
+
+/** Memory of the vocabulary's numbers for one chunk of scored tokens, in bytes. */
+function chunkBytes(config: ModelConfig, scored: number, chunks: number): number {
+  return 3 * Math.ceil(scored / chunks) * config.vocabSize * floatBytes;
+}
+
+/**
+ * Bytes of a run of the training graph (`training` given: every layer's numbers are kept for the way back) or of the
+ * scoring graph (two layers' are alive at a time).
+ */
+export function estimateBatchBytes(
+  config: ModelConfig,
+  sizes: BatchSizes,
+  chunks: number,
+  training: Training | undefined,
+): number {
+  const layer = sizes.rows * numbersPerRow(config) + 2 * countScores(config, sizes);
+  const layers = training ? config.layers + 3 : 3;
+  // Full fine-tuning also holds the softmax of every chunk for the output layer's gradient.
+  const kept = training?.kind === "full" ? chunks : 1;
+  const masks = (sizes.groups * sizes.promptSlots ** 2 + sizes.completionSlots ** 2) * (config.heads / config.kvHeads);
+  return layers * layer * floatBytes + kept * chunkBytes(config, sizes.scored, chunks) + masks * floatBytes;
+}
+
+/** Bytes of keys and values of one token in all layers. */
+export function cacheBytesPerToken({ layers, kvHeads, headDim }: ModelConfig): number {
+  return layers * kvHeads * headDim * 2 * floatBytes;
+}
+
+/** Numbers in the model's weights. */
+function countWeights(config: ModelConfig): { layers: number; all: number } {
+  const { layers, hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = config;
+  const attention = 2 * hiddenSize * headDim * (heads + kvHeads);
+  const linear = layers * (attention + 3 * hiddenSize * intermediateSize);
+  const tables = (headName(config) === "lm_head.weight" ? 2 : 1) * vocabSize * hiddenSize;
+  return { layers: linear, all: linear + tables };
+}
+
+/**
+ * Bytes that the engine holds all the time beside the model as loaded: merged weights, gradients (of a batch and their
+ * sum), optimizer moments.
+ */
+export function estimateHeldBytes(config: ModelConfig, training: Training, trainedNumbers: number): number {
+  const merged = training.kind === "lora" ? countWeights(config).layers : 0;
+  const adapter = training.kind === "lora" ? trainedNumbers : 0;
+  return (merged + adapter + 4 * trainedNumbers) * floatBytes;
+}
+
+/** Bytes of the model as loaded. */
+export function estimateModelBytes(config: ModelConfig): number {
+  return countWeights(config).all * floatBytes;
+}
+
+export interface MemoryBudget {
+  /** What the process may use, in bytes. */
+  limitBytes: number;
+  /** What is left of it for one run. */
+  runBytes: number;
+}
+
+/**
+ * What is left for runs of the graphs.
+ * @param memoryGb most that the process may use, in 10⁹ bytes; undefined: what it has and what is free now
+ * @throws EngineError `ENGINE_MEMORY` where the model and its optimizer alone are too large
+ */
+export function planMemory(
+  config: ModelConfig,
+  training: Training,
+  trainedNumbers: number,
+  memoryGb: number | undefined,
+): MemoryBudget {
+  if (memoryGb !== undefined && !(memoryGb > 0)) {
+    throw new EngineError("ENGINE_OPTION", `memoryGb must be above 0, got ${memoryGb}.`);
+  }
+  const model = estimateModelBytes(config);
+  const held = estimateHeldBytes(config, training, trainedNumbers);
+  const limitBytes = memoryGb === undefined ? model + process.availableMemory() : memoryGb * 1e9;
+  const runBytes = limitBytes - model - held - runtimeBytes;
+  if (runBytes > 0) return { limitBytes, runBytes };
+  throw new EngineError(
+    "ENGINE_MEMORY",
+    `The model's weights take ${gigabytes(model)}, training them (${training.kind === "full" ? "all weights" : "an adapter"}) ` +
+      `${gigabytes(held)} more and the runtime about ${gigabytes(runtimeBytes)}; ${gigabytes(limitBytes)} may be used. ` +
+      `Take a smaller model${training.kind === "full" ? " or train an adapter" : ""}, or allow more memory (memoryGb).`,
+    { details: { neededBytes: model + held + runtimeBytes, limitBytes } },
+  );
+}
+
+/** `1.5 GB` (10⁹ bytes). */
+export function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1)} GB`;
+}
