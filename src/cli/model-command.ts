@@ -16,6 +16,18 @@ export function define(command: Command): void {
     .description("list the known models and which of them are in the cache")
     .option("--json", "print the result as one JSON object on the last line")
     .action(listModels);
+  command
+    .command("export")
+    .description("write a model as a Hugging Face folder in float32, for programs that read nothing else")
+    .argument("<model>", "Hugging Face folder, .gguf file or known name")
+    .argument("<folder>", "where to; empty or absent")
+    .action(exportToFolder);
+}
+
+async function exportToFolder(model: string, folder: string): Promise<void> {
+  const { exportModel } = await import("../models/export-folder.ts");
+  await exportModel(model, folder);
+  process.stdout.write(`${model} is in ${folder}\n`);
 }
 
 async function pullModel(name: string, { json }: { json?: boolean }): Promise<void> {

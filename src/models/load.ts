@@ -45,6 +45,58 @@ export async function loadModel(source: string, options: LoadOptions = {}): Prom
   return name === null ? model : { ...model, name };
 }
 
+/**
+ * A model's tokenizer and context length without its weights: for policies whose weights are elsewhere. Of a folder only
+ * the configuration and the tokenizer's files have to be there.
+ * @throws ModelError, AbortError
+ */
+export async function loadTokenizer(
+  source: string,
+  options: LoadOptions = {},
+): Promise<{ name: string; tokenizer: TemplateTokenizer; contextLength: number }> {
+  const { name, path, config, parts } = await readTokenizerParts(source, options);
+  const tokenizer = await makeTokenizer(parts, config, options);
+  if (!tokenizer) {
+    throw new ModelError("TOKENIZER_MISSING", `${path} holds no tokenizer; expected tokenizer.json in it.`, {
+      details: { path },
+    });
+  }
+  return { name: name ?? basename(path).replace(/\.gguf$/i, ""), tokenizer, contextLength: config.contextLength };
+}
+
+/** What a model's tokenizer is made of, and its shape; null where it has none. @throws ModelError, AbortError */
+export async function readTokenizerParts(
+  source: string,
+  options: LoadOptions = {},
+): Promise<{ name: string | null; path: string; config: ModelConfig; parts: TokenizerParts | null }> {
+  const { name, path } = await resolveModel(source, {
+    ...options.pull,
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
+  const stats = await stat(path).catch((cause: unknown) => Promise.reject(unreadableFile(path, cause)));
+  return { name, path, ...(await (stats.isDirectory() ? readFolderParts(path) : readGgufParts(path))) };
+}
+
+async function readFolderParts(path: string): Promise<{ config: ModelConfig; parts: TokenizerParts | null }> {
+  const configPath = join(path, "config.json");
+  const json = await readJsonFile(configPath);
+  if (!json) throw unreadableFile(configPath, Object.assign(new Error(), { code: "ENOENT" }));
+  return { config: configFromHuggingFace(json, configPath), parts: await tokenizerFromFolder(path, json) };
+}
+
+async function readGgufParts(path: string): Promise<{ config: ModelConfig; parts: TokenizerParts | null }> {
+  const file = await openModelFile(path);
+  try {
+    const header = readGgufHeader(file);
+    const embedding = header.tensors.get("token_embd.weight");
+    const shape = { vocabSize: embedding?.shape[0] ?? 1, hasOutput: header.tensors.has("output.weight") };
+    const config = configFromGguf((key) => header.metadata.get(key), { ...shape, ropeFactors: null }, path);
+    return { config, parts: tokenizerFromGguf(header, path) };
+  } finally {
+    await file.handle.close();
+  }
+}
+
 async function loadGguf(path: string, options: LoadOptions): Promise<LoadedModel> {
   const file = await openModelFile(path);
   try {

@@ -1,0 +1,258 @@
+/**
+ * HTTP to an engine that runs elsewhere: a limit on open requests, timeouts, retries, and errors that say what the
+ * server said. The key goes into a header and nowhere else: it is cut out of every message. Knows no API.
+ */
+import { ConfigError, EngineError, AbortError } from "../core/errors.ts";
+import type { RecR1ErrorOptions } from "../core/errors.ts";
+import { retry } from "../core/retry.ts";
+
+export interface RemoteEngineErrorOptions extends RecR1ErrorOptions {
+  /** HTTP status, where there was one. */
+  status?: number;
+  /** Whether the same call may succeed later. Default false. */
+  retryable?: boolean;
+  /** The server's id of the request, for its operators. */
+  requestId?: string;
+}
+
+/** An engine elsewhere didn't answer, or refused. */
+export class RemoteEngineError extends EngineError {
+  readonly status: number | undefined;
+  readonly retryable: boolean;
+  readonly requestId: string | undefined;
+
+  constructor(code: string, message: string, options: RemoteEngineErrorOptions = {}) {
+    super(code, message, options);
+    this.status = options.status;
+    this.retryable = options.retryable ?? false;
+    this.requestId = options.requestId;
+  }
+}
+
+export interface RemoteHttpOptions {
+  /** Where the server is, such as `http://127.0.0.1:8000`; paths are appended to it. */
+  url: string;
+  /** Header that carries the key. */
+  keyHeader?: { name: string; prefix?: string };
+  apiKey?: string;
+  /** Where the user sets the key, for messages. */
+  keyHint?: string;
+  /** Longest wait for one answer, in milliseconds. Default 60,000. */
+  timeoutMs?: number;
+  /** Calls at most, the first one included. Default 6. */
+  attempts?: number;
+  /** Longest wait between two calls, in milliseconds. Default 15,000. */
+  maxDelayMs?: number;
+  /** Told before a wait. */
+  onRetry?: (failure: { error: RemoteEngineError; attempt: number; delayMs: number }) => void;
+  /** Default: the platform's. */
+  fetch?: typeof fetch;
+}
+
+export interface RemoteRequest {
+  method?: "GET" | "POST";
+  /** Sent as JSON. */
+  json?: unknown;
+  /** Sent as it is, with its content type. */
+  body?: { type: string; bytes: Uint8Array };
+  /** Default `application/json`. */
+  accept?: string;
+  headers?: Readonly<Record<string, string>>;
+  timeoutMs?: number;
+  attempts?: number;
+  /** Whether a failure is worth another call. Default: those that say so. */
+  isRetryable?: (error: unknown) => boolean;
+  signal?: AbortSignal | undefined;
+}
+
+export interface RemoteReply {
+  status: number;
+  /** Without parameters, in lower case. */
+  contentType: string;
+  bytes: Uint8Array;
+  requestId: string | undefined;
+}
+
+/** Statuses after which the same call may succeed. */
+const retryableStatuses = new Set([408, 425, 429, 500, 502, 503, 504, 529]);
+
+export class RemoteHttp {
+  /** Scheme, host and port: safe to show. */
+  readonly origin: string;
+  private readonly base: string;
+  private readonly options: RemoteHttpOptions;
+  /** By request: when the server said that a new one may come, in milliseconds from then. */
+  private readonly delays = new WeakMap<object, number>();
+
+  /** @throws ConfigError `BAD_SERVER_URL` */
+  constructor(options: RemoteHttpOptions) {
+    const url = parseServerUrl(options.url);
+    this.origin = url.origin;
+    this.base = url.href.replace(/\/+$/, "");
+    this.options = options;
+  }
+
+  /**
+   * Sends a request, again where that can help, and gives the reply of a status below 400.
+   * @throws RemoteEngineError, AbortError
+   */
+  async send(path: string, request: RemoteRequest = {}): Promise<RemoteReply> {
+    const { attempts = 6, maxDelayMs = 15_000, onRetry } = this.options;
+    return retry(() => this.sendOnce(path, request), {
+      attempts: request.attempts ?? attempts,
+      baseDelayMs: Math.min(500, maxDelayMs),
+      maxDelayMs,
+      delayAsked: (error) => this.delays.get(error as object),
+      onRetry: ({ error, attempt, delayMs }) => onRetry?.({ error: error as RemoteEngineError, attempt, delayMs }),
+      ...(request.isRetryable ? { isRetryable: request.isRetryable } : {}),
+      ...(request.signal ? { signal: request.signal } : {}),
+    });
+  }
+
+  /** {@link send}, for replies that are JSON. @throws RemoteEngineError `ENGINE_BAD_REPLY` where it isn't */
+  async sendForJson(path: string, request: RemoteRequest = {}): Promise<unknown> {
+    return this.parseJson(path, await this.send(path, request));
+  }
+
+  /** The JSON in a reply. @throws RemoteEngineError `ENGINE_BAD_REPLY` */
+  parseJson(path: string, reply: RemoteReply): unknown {
+    const text = new TextDecoder().decode(reply.bytes);
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      throw this.badReply(path, reply, `JSON was expected, got ${reply.contentType || "no content type"}`, cause);
+    }
+  }
+
+  /** The error for a reply that isn't what the API says. */
+  badReply(path: string, reply: RemoteReply, what: string, cause?: unknown): RemoteEngineError {
+    const start = this.redact(excerpt(new TextDecoder().decode(reply.bytes)));
+    return new RemoteEngineError(
+      "ENGINE_BAD_REPLY",
+      `${this.origin}${path} answered ${reply.status} with something unusable: ${what}. It begins: ${start || "(empty)"}. Check that the URL is that of the server meant, and that its version is supported.`,
+      { status: reply.status, cause, ...(reply.requestId ? { requestId: reply.requestId } : {}) },
+    );
+  }
+
+  /** `text` with the key cut out. */
+  redact(text: string): string {
+    const { apiKey } = this.options;
+    return apiKey ? text.replaceAll(apiKey, "(key)") : text;
+  }
+
+  private async sendOnce(path: string, request: RemoteRequest): Promise<RemoteReply> {
+    const { apiKey, keyHeader, timeoutMs = 60_000, fetch: send = fetch } = this.options;
+    const { method = "POST", json, body, accept = "application/json", signal } = request;
+    const limit = request.timeoutMs ?? timeoutMs;
+    const timeout = AbortSignal.timeout(limit);
+    const payload = body?.bytes ?? (json === undefined ? undefined : JSON.stringify(json));
+    let reply: RemoteReply;
+    let retryAfter: string | null = null;
+    try {
+      const response = await send(`${this.base}${path}`, {
+        method,
+        headers: {
+          accept,
+          ...(payload === undefined ? {} : { "content-type": body?.type ?? "application/json" }),
+          ...(apiKey && keyHeader ? { [keyHeader.name]: `${keyHeader.prefix ?? ""}${apiKey}` } : {}),
+          ...request.headers,
+        },
+        ...(payload === undefined ? {} : { body: payload }),
+        // A redirect would carry the key to another host.
+        redirect: "error",
+        signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      });
+      retryAfter = response.headers.get("retry-after");
+      reply = {
+        status: response.status,
+        contentType: (response.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "",
+        bytes: new Uint8Array(await response.arrayBuffer()),
+        requestId: response.headers.get("x-request-id") ?? undefined,
+      };
+    } catch (cause) {
+      if (signal?.aborted) throw new AbortError();
+      throw timeout.aborted ? this.timedOut(path, limit) : this.unreachable(path, cause);
+    }
+    if (reply.status < 400) return reply;
+    const error = this.statusError(path, reply);
+    const delayMs = retryAfter === null ? Number.NaN : parseRetryAfter(retryAfter);
+    if (Number.isFinite(delayMs)) this.delays.set(error, delayMs);
+    throw error;
+  }
+
+  private timedOut(path: string, limitMs: number): RemoteEngineError {
+    const message = `${this.origin}${path} gave no answer within ${(limitMs / 1000).toFixed(0)} s.`;
+    return new RemoteEngineError("ENGINE_TIMEOUT", message, { retryable: true });
+  }
+
+  private unreachable(path: string, cause: unknown): RemoteEngineError {
+    const inner = (cause as { cause?: unknown }).cause;
+    const why = [cause, inner].map((error) => (error instanceof Error ? error.message : "")).filter(Boolean);
+    return new RemoteEngineError(
+      "ENGINE_UNREACHABLE",
+      `${this.origin}${path} can't be reached: ${this.redact(why.join(": "))}. Check that the server runs and that the address is right.`,
+      { retryable: true },
+    );
+  }
+
+  private statusError(path: string, reply: RemoteReply): RemoteEngineError {
+    const { status, requestId } = reply;
+    const said = this.redact(describeErrorBody(new TextDecoder().decode(reply.bytes)));
+    const suffix = `${said ? ` It said: ${said}` : ""}${requestId ? ` (request ${requestId})` : ""}`;
+    const options = { status, retryable: retryableStatuses.has(status), ...(requestId ? { requestId } : {}) };
+    const where = `${this.origin}${path}`;
+    if (status === 401 || status === 403) {
+      const hint = this.options.keyHint ?? "the API key";
+      return new RemoteEngineError(
+        "ENGINE_UNAUTHORIZED",
+        `${where} refused the key (${status}); ${this.options.apiKey ? `check ${hint}` : `none was given: set ${hint}`}.${suffix}`,
+        options,
+      );
+    }
+    if (status === 429) {
+      return new RemoteEngineError("ENGINE_RATE_LIMITED", `${where} asks for fewer requests (429).${suffix}`, options);
+    }
+    if (status >= 500) {
+      return new RemoteEngineError("ENGINE_SERVER_ERROR", `${where} failed (${status}).${suffix}`, options);
+    }
+    return new RemoteEngineError("ENGINE_REFUSED", `${where} refused the request (${status}).${suffix}`, options);
+  }
+}
+
+/** @throws ConfigError `BAD_SERVER_URL` */
+export function parseServerUrl(text: string): URL {
+  const bad = (what: string): ConfigError =>
+    new ConfigError("BAD_SERVER_URL", `The server's address ${what}; expected something like http://127.0.0.1:8000.`);
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    throw bad(`${JSON.stringify(text.replace(/\/\/[^/@]*@/, "//"))} is not one`);
+  }
+  // It would end up in logs and run folders.
+  if (url.username || url.password) throw bad("has a name or password in it: keys go into an environment variable");
+  if (url.search || url.hash) throw bad("has a query or fragment");
+  return url;
+}
+
+/** What an error's body says, on one line: FastAPI's `detail`, OpenAI's `error.message`, or its beginning. */
+export function describeErrorBody(text: string): string {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    return excerpt(text);
+  }
+  const { detail, error, message } = (body ?? {}) as Record<string, unknown>;
+  if (Array.isArray(detail)) {
+    return excerpt(detail.map((item) => String((item as { msg?: unknown })?.msg ?? JSON.stringify(item))).join("; "));
+  }
+  const said = [detail, (error as { message?: unknown } | undefined)?.message, error, message];
+  return excerpt(String(said.find((value) => typeof value === "string") ?? text));
+}
+
+const excerpt = (text: string): string => text.replace(/\s+/g, " ").trim().slice(0, 300);
+
+/** Milliseconds of a Retry-After header: seconds or a date; NaN for neither. */
+function parseRetryAfter(value: string): number {
+  const seconds = Number(value);
+  return Number.isFinite(seconds) ? seconds * 1000 : Date.parse(value) - Date.now();
+}

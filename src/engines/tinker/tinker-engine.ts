@@ -1,0 +1,507 @@
+/**
+ * The policy on a server that speaks the Tinker API: SkyRL on GPUs, the hosted service, or `rec-r1 engine serve` on another
+ * machine. Weights, gradients and optimizer are there; here are prompts, completions and the losses' bookkeeping.
+ */
+import { randomUUID } from "node:crypto";
+import { CheckpointError, ConfigError, EngineError } from "../../core/errors.ts";
+import { loadTokenizer } from "../../models/load.ts";
+import type {
+  AdamParams,
+  ChatTokenizer,
+  Datum,
+  Engine,
+  ForwardBackwardResult,
+  LogprobsOptions,
+  Loss,
+  OptimResult,
+  Sample,
+  SamplingParams,
+  TokenIds,
+} from "../engine.ts";
+import { lossMetrics, type TokenRecord } from "../loss-metrics.ts";
+import { countBatch, resolveLoss } from "../loss-settings.ts";
+import { RemoteEngineError } from "../remote-http.ts";
+import { RequestLimit } from "../request-limit.ts";
+import { type ServerLimits, type ServerModel, TinkerClient, type TinkerClientOptions } from "./client.ts";
+import { chunkData } from "./chunk-data.ts";
+import {
+  findServerLoss,
+  type Reduction,
+  reductionFactor,
+  type ServerLoss,
+  surrogateLoss,
+  toForwardDatum,
+  toServerDatum,
+  toSurrogateDatum,
+} from "./express-loss.ts";
+import { computeTerms, tokenWeights } from "./loss-terms.ts";
+import { readSavedState, writeSavedState } from "./saved-state.ts";
+import { toSample } from "./samples.ts";
+import type { DatumWire } from "./wire.ts";
+
+export interface TinkerEngineOptions extends TinkerClientOptions {
+  /** Where the tokenizer comes from: a Hugging Face folder (weights not needed), a GGUF file or a known name. */
+  model?: string;
+  /** A tokenizer at hand, instead of one from `model`. */
+  tokenizer?: ChatTokenizer;
+  /** The model's name on the server. Default: `model`, or the only one that the server has. */
+  baseModel?: string;
+  /** Default 16. */
+  loraRank?: number;
+  /** Of the adapter's first weights. Default 0. */
+  seed?: number;
+  /** Longest prompt plus completion, in tokens. Default: what the server says, else the model's own. */
+  contextLength?: number;
+  /** How the server adds up a batch. `auto` recognises SkyRL by its description of itself. Default `auto`. */
+  reduction?: Reduction | "auto";
+  /** Sampling requests open at once; the server's own limit holds besides. Default 64. */
+  maxOpenRequests?: number;
+}
+
+interface Connection {
+  client: TinkerClient;
+  limits: ServerLimits;
+  baseModel: string;
+  tokenizer: ChatTokenizer;
+  contextLength: number;
+  reduction: Reduction;
+}
+
+/** How SkyRL's server calls itself. */
+const skyrlTitle = "Tinker API Mock";
+
+export class TinkerEngine implements Engine {
+  readonly description: Readonly<Record<string, unknown>>;
+  readonly tokenizer: ChatTokenizer;
+  readonly contextLength: number;
+  readonly samplesWhileTraining = true;
+  private readonly client: TinkerClient;
+  private readonly limits: ServerLimits;
+  private readonly baseModel: string;
+  private readonly reduction: Reduction;
+  private readonly loraRank: number;
+  private readonly seed: number;
+  private readonly openSamples: RequestLimit;
+  private modelId: Promise<string> | undefined;
+  private sequence = 0;
+  private policySampler: Promise<string> | undefined;
+  private referenceSampler: Promise<string> | undefined;
+  /** Data whose gradients wait on the server: of the first call and in all. */
+  private pending = { first: 0, total: 0 };
+  private mustDropGradients = false;
+  /** Losses that the server turned out not to have. */
+  private readonly refusedLosses = new Set<string>();
+  private closed = false;
+
+  private constructor(connection: Connection, options: TinkerEngineOptions) {
+    const { client, limits, baseModel, tokenizer, contextLength, reduction } = connection;
+    const { loraRank = 16, seed = 0, maxOpenRequests = 64 } = options;
+    this.client = client;
+    this.limits = limits;
+    this.baseModel = baseModel;
+    this.tokenizer = tokenizer;
+    this.contextLength = contextLength;
+    this.reduction = reduction;
+    this.loraRank = loraRank;
+    this.seed = seed;
+    this.openSamples = new RequestLimit(Math.min(maxOpenRequests, limits.openSamples ?? maxOpenRequests));
+    this.description = {
+      engine: "tinker",
+      server: client.origin,
+      model: baseModel,
+      training: `LoRA rank ${loraRank}`,
+      reduction,
+    };
+  }
+
+  /**
+   * Asks the server what it has, and readies the tokenizer. A model is made there when it is first needed.
+   * @throws ConfigError, ModelError, RemoteEngineError, AbortError
+   */
+  static async connect(options: TinkerEngineOptions, signal?: AbortSignal): Promise<TinkerEngine> {
+    const client = new TinkerClient(options);
+    try {
+      const models = await client.capabilities(signal);
+      const [limits, title] = await Promise.all([client.limits(signal), client.serverTitle(signal)]);
+      const served = chooseModel(models, options, client.origin);
+      const local = options.tokenizer ? undefined : await loadTokenizer(options.model ?? served.name);
+      const { reduction = "auto" } = options;
+      const contextLength = options.contextLength ?? served.contextLength ?? local?.contextLength;
+      if (contextLength === undefined) {
+        throw new ConfigError(
+          "NO_CONTEXT_LENGTH",
+          `${client.origin} doesn't say its context length: give contextLength.`,
+        );
+      }
+      const connection = {
+        client,
+        limits,
+        baseModel: served.name,
+        tokenizer: options.tokenizer ?? (local as { tokenizer: ChatTokenizer }).tokenizer,
+        contextLength,
+        reduction: reduction === "auto" ? (title === skyrlTitle ? "sequence_mean" : "sum") : reduction,
+      } as const;
+      return new TinkerEngine(connection, options);
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  async sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]> {
+    this.checkOpen();
+    if (prompts.length === 0) return [];
+    this.checkSampling(prompts, params);
+    const { signal, temperature, topP = 1, topK = 0, seed, n, maxTokens, onProgress } = params;
+    const samplingSessionId = await (params.weights === "reference" ? this.openReference() : this.openPolicySampler());
+    const stopIds = [...this.tokenizer.endIds, ...(params.stopIds ?? [])];
+    const shared = { samplingSessionId, n, maxTokens, temperature, topP, topK, seed, stopIds };
+    let done = 0;
+    return this.each(prompts, signal, async (prompt, own) => {
+      const { sequences } = await this.client.sample({ ...shared, prompt }, own);
+      if (sequences.length !== n) throw this.badReply(`${sequences.length} completions, asked for ${n}`);
+      done += n;
+      onProgress?.(done);
+      return sequences.map((sequence) => toSample(sequence, { tokenizer: this.tokenizer, stopIds, params }));
+    });
+  }
+
+  async forwardBackward(
+    data: readonly Datum[],
+    loss: Loss,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<ForwardBackwardResult> {
+    this.checkOpen();
+    const shape = resolveLoss(loss);
+    checkTemperature(loss.temperature);
+    this.checkData(data);
+    if (data.length === 0) return { loss: 0, logprobs: [], metrics: {} };
+    await this.dropGradientsIfAsked();
+    const batch = loss.batch ?? countBatch(data);
+    const weights = data.map((datum) => tokenWeights(datum, loss, shape, batch));
+    // Later calls before the same optimizer step are scaled alike, so that all weigh as they should.
+    const averagedOver = this.pending.first || data.length;
+    const factors = data.map((datum) => reductionFactor(this.reduction, datum, averagedOver));
+    const expressed = (serverLoss: ServerLoss): DatumWire[] =>
+      data.map((datum, i) =>
+        toServerDatum(
+          datum,
+          loss,
+          serverLoss,
+          (weights[i] as Float64Array).map((weight) => weight * (factors[i] as number)),
+        ),
+      );
+    const surrogate = async (): Promise<DatumWire[]> => {
+      const now = await this.forward(data, signal);
+      return data.map((datum, i) =>
+        toSurrogateDatum(datum, now[i] as Float32Array, {
+          loss,
+          shape,
+          weights: weights[i] as Float64Array,
+          factor: factors[i] as number,
+        }),
+      );
+    };
+    const logprobs = await this.trainOn(findServerLoss(shape, this.reduction), { data, expressed, surrogate, signal });
+    this.pending = { first: averagedOver, total: this.pending.total + data.length };
+    const records = new Map(data.map((datum, i) => [datum, { logprobs: logprobs[i] as Float32Array } as TokenRecord]));
+    const total = data.reduce((sum, datum, i) => {
+      const own = { loss, shape, weights: weights[i] as Float64Array };
+      return sum + computeTerms(datum, logprobs[i] as Float32Array, own).loss;
+    }, 0);
+    return { loss: total, logprobs, metrics: lossMetrics(data, records, shape) };
+  }
+
+  async optimStep(params: AdamParams): Promise<OptimResult> {
+    this.checkOpen();
+    await this.dropGradientsIfAsked();
+    const { first, total } = this.pending;
+    if (total === 0) return { gradNorm: 0, applied: false };
+    const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, maxGradNorm = 1 } = params;
+    const metrics = await this.client.optimStep(await this.openModel(), this.nextSequence(), {
+      learning_rate: learningRate,
+      beta1,
+      beta2,
+      eps: epsilon,
+      weight_decay: weightDecay,
+      grad_clip_norm: Number.isFinite(maxGradNorm) ? maxGradNorm : 0,
+    });
+    this.pending = { first: 0, total: 0 };
+    this.policySampler = undefined;
+    if (metrics.applied === 0) return { gradNorm: metrics.grad_norm ?? Number.NaN, applied: false };
+    const [, reported = Number.NaN] = Object.entries(metrics).find(([name]) => /grad_?norm/i.test(name)) ?? [];
+    // The server's average was over the data of all calls, ours over those of the first.
+    return { gradNorm: this.reduction === "sum" ? reported : (reported * total) / first, applied: true };
+  }
+
+  async zeroGrad(): Promise<void> {
+    this.checkOpen();
+    if (this.pending.total > 0) this.mustDropGradients = true;
+    await Promise.resolve();
+  }
+
+  async logprobs(
+    data: readonly Pick<Datum, "prompt" | "completion">[],
+    { weights = "policy", temperature, signal }: LogprobsOptions = {},
+  ): Promise<Float32Array[]> {
+    this.checkOpen();
+    checkTemperature(temperature);
+    this.checkData(data);
+    if (data.length === 0) return [];
+    if (weights === "policy") return this.forward(data, signal);
+    const samplingSessionId = await this.openReference();
+    const shared = { samplingSessionId, n: 1, maxTokens: 1, temperature: 1, topP: 1, topK: 0, seed: 0, stopIds: [] };
+    return this.each(data, signal, async ({ prompt, completion }, own) => {
+      const asked = { ...shared, prompt: [...prompt, ...completion], promptLogprobs: true };
+      const { promptLogprobs } = await this.client.sample(asked, own);
+      const found = promptLogprobs?.slice(-completion.length);
+      if (found?.length !== completion.length) throw this.badReply("too few log-probs of a prompt");
+      return found;
+    });
+  }
+
+  async saveState(dir: string): Promise<void> {
+    this.checkOpen();
+    const address = await this.saveOnServer();
+    const { baseModel, loraRank } = this;
+    await writeSavedState(dir, { address, server: this.client.origin, baseModel, loraRank });
+  }
+
+  async loadState(dir: string): Promise<void> {
+    this.checkOpen();
+    const { address, server } = await readSavedState(dir, { baseModel: this.baseModel, loraRank: this.loraRank });
+    try {
+      await this.reload(address);
+    } catch (error) {
+      if (!(error instanceof RemoteEngineError) || error.retryable) throw error;
+      throw new CheckpointError(
+        "CHECKPOINT_NOT_ON_SERVER",
+        `${this.client.origin} can't load ${address}, which was saved on ${server}: ${error.message} Give the same server, with the same storage.`,
+        { cause: error, details: { address, server } },
+      );
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    const model = await this.modelId?.catch(() => undefined);
+    if (model !== undefined) await this.client.unloadModel(model).catch(() => undefined);
+    this.client.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Trains on data expressed in the server's loss, or in importance sampling where it has none or refuses it. */
+  private async trainOn(
+    own: ServerLoss | undefined,
+    {
+      data,
+      expressed,
+      surrogate,
+      signal,
+    }: {
+      data: readonly Datum[];
+      expressed: (serverLoss: ServerLoss) => DatumWire[];
+      surrogate: () => Promise<DatumWire[]>;
+      signal: AbortSignal | undefined;
+    },
+  ): Promise<Float32Array[]> {
+    if (own && !this.refusedLosses.has(own.lossFn)) {
+      try {
+        return await this.pass(expressed(own), data, { ...own, forwardOnly: false }, signal);
+      } catch (error) {
+        if (own.lossFn === surrogateLoss.lossFn || !refusesLoss(error)) throw explainRefusal(error, own.lossFn);
+        this.refusedLosses.add(own.lossFn);
+      }
+    }
+    try {
+      return await this.pass(await surrogate(), data, { ...surrogateLoss, forwardOnly: false }, signal);
+    } catch (error) {
+      throw explainRefusal(error, surrogateLoss.lossFn);
+    }
+  }
+
+  private forward(
+    data: readonly Pick<Datum, "prompt" | "completion">[],
+    signal: AbortSignal | undefined,
+  ): Promise<Float32Array[]> {
+    const loss = { lossFn: "cross_entropy", config: {}, forwardOnly: true };
+    return this.pass(data.map(toForwardDatum), data, loss, signal);
+  }
+
+  /** One pass in chunks that the server takes; log-probs of the completions' tokens. */
+  private async pass(
+    wire: readonly DatumWire[],
+    data: readonly Pick<Datum, "completion">[],
+    { lossFn, config, forwardOnly }: ServerLoss & { forwardOnly: boolean },
+    signal: AbortSignal | undefined,
+  ): Promise<Float32Array[]> {
+    const modelId = await this.openModel(signal);
+    const results = [];
+    for (const chunk of chunkData(wire, this.limits)) {
+      const request = { modelId, seqId: this.nextSequence(), data: chunk, lossFn, lossFnConfig: config, forwardOnly };
+      results.push((await this.client.forwardBackward(request, signal)).result);
+    }
+    const outputs = (await Promise.all(results)).flatMap((reply) => reply.outputs);
+    return data.map(({ completion }, i) => {
+      const logprobs = outputs[i]?.logprobs?.slice(-completion.length);
+      if (logprobs?.length === completion.length) return logprobs;
+      throw this.badReply(`${logprobs?.length ?? "no"} log-probs for a completion of ${completion.length} tokens`);
+    });
+  }
+
+  /** Calls `ask` for all items, no more at once than may be; the first failure cancels the rest. */
+  private async each<T, R>(
+    items: readonly T[],
+    signal: AbortSignal | undefined,
+    ask: (item: T, signal: AbortSignal) => Promise<R>,
+  ): Promise<R[]> {
+    const cancel = new AbortController();
+    const own = signal ? AbortSignal.any([signal, cancel.signal]) : cancel.signal;
+    const asked = items.map((item) => this.openSamples.run(() => ask(item, own)));
+    try {
+      return await Promise.all(asked);
+    } catch (error) {
+      cancel.abort();
+      await Promise.allSettled(asked);
+      throw error;
+    }
+  }
+
+  private openModel(signal?: AbortSignal): Promise<string> {
+    this.modelId ??= this.createModel(signal).catch((error: unknown) => {
+      this.modelId = undefined;
+      throw error;
+    });
+    return this.modelId;
+  }
+
+  private createModel(signal?: AbortSignal): Promise<string> {
+    const { baseModel, loraRank, seed } = this;
+    this.sequence = 0;
+    return this.client.createModel({ baseModel, loraRank, seed }, signal);
+  }
+
+  /** A sampler of the weights as they are now. */
+  private openPolicySampler(): Promise<string> {
+    this.policySampler ??= this.openModel()
+      .then((modelId) => this.client.saveWeightsForSampler(modelId, this.nextSequence()))
+      .catch((error: unknown) => {
+        this.policySampler = undefined;
+        throw error;
+      });
+    return this.policySampler;
+  }
+
+  private openReference(): Promise<string> {
+    this.referenceSampler ??= this.client
+      .createSamplingSession({ base_model: this.baseModel })
+      .catch((error: unknown) => {
+        this.referenceSampler = undefined;
+        throw error;
+      });
+    return this.referenceSampler;
+  }
+
+  private async saveOnServer(): Promise<string> {
+    return this.client.saveWeights(await this.openModel(), this.nextSequence(), `rec-r1-${randomUUID().slice(0, 13)}`);
+  }
+
+  /** A new model with the saved weights and optimizer state: loading must be a model's first operation. */
+  private async reload(address: string): Promise<void> {
+    const before = await this.modelId?.catch(() => undefined);
+    this.modelId = undefined;
+    this.policySampler = undefined;
+    this.pending = { first: 0, total: 0 };
+    this.mustDropGradients = false;
+    // Servers hold few adapters at a time, so the old one goes first.
+    if (before !== undefined) await this.client.unloadModel(before).catch(() => undefined);
+    const model = await this.openModel();
+    try {
+      await this.client.loadWeights(model, this.nextSequence(), address);
+    } catch (error) {
+      this.modelId = undefined;
+      throw error;
+    }
+  }
+
+  /** The API can't drop gradients: the state goes into a new model, which has none. */
+  private async dropGradientsIfAsked(): Promise<void> {
+    if (this.mustDropGradients) await this.reload(await this.saveOnServer());
+  }
+
+  private nextSequence(): number {
+    return ++this.sequence;
+  }
+
+  private badReply(what: string): RemoteEngineError {
+    return new RemoteEngineError("ENGINE_BAD_REPLY", `${this.client.origin} gave ${what}.`);
+  }
+
+  private checkSampling(prompts: readonly TokenIds[], params: SamplingParams): void {
+    const { maxTokens, minP = 0, ignoreEnd = false } = params;
+    if (minP > 0) throw new EngineError("ENGINE_SAMPLING", "The Tinker API has no minP; leave it at 0.");
+    if (ignoreEnd) throw new EngineError("ENGINE_SAMPLING", "The Tinker API can't be told to ignore end tokens.");
+    for (const prompt of prompts) this.checkLength(prompt, maxTokens);
+  }
+
+  private checkData(data: readonly Pick<Datum, "prompt" | "completion">[]): void {
+    for (const { prompt, completion } of data) {
+      if (completion.length === 0) throw new EngineError("ENGINE_EMPTY_DATUM", "A datum has an empty completion.");
+      this.checkLength(prompt, completion.length);
+    }
+  }
+
+  private checkLength(prompt: TokenIds, more: number): void {
+    if (prompt.length === 0) throw new EngineError("ENGINE_EMPTY_PROMPT", "A prompt has no tokens.");
+    if (prompt.length + more <= this.contextLength) return;
+    throw new EngineError(
+      "ENGINE_CONTEXT",
+      `A prompt of ${prompt.length} tokens and ${more} more exceed the model's ${this.contextLength}. Shorten the prompt or lower maxTokens.`,
+    );
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new EngineError("ENGINE_CLOSED", "The engine was closed.");
+  }
+}
+
+/** The server's model that is meant. @throws ConfigError `TINKER_MODEL` */
+function chooseModel(models: readonly ServerModel[], options: TinkerEngineOptions, origin: string): ServerModel {
+  const wanted = options.baseModel ?? options.model;
+  const found = models.find(({ name }) => name === wanted);
+  if (found) return found;
+  const [only] = models;
+  if (models.length === 1 && only && options.baseModel === undefined) return only;
+  const names = models.map(({ name }) => name).slice(0, 20);
+  throw new ConfigError(
+    "TINKER_MODEL",
+    `${origin} has no model ${JSON.stringify(wanted ?? "")}; it has: ${names.join(", ") || "none"}. Give one of them as baseModel.`,
+  );
+}
+
+function checkTemperature(temperature = 1): void {
+  if (temperature === 1) return;
+  throw new EngineError(
+    "TINKER_TEMPERATURE",
+    `A Tinker server gives log-probs at temperature 1 only, asked for ${temperature}. Set the sampling temperature of training to 1.`,
+  );
+}
+
+/** Whether the server refused the request's contents. */
+function refusesLoss(error: unknown): boolean {
+  return error instanceof RemoteEngineError && (error.status === 422 || error.status === 400);
+}
+
+function explainRefusal(error: unknown, lossFn: string): unknown {
+  if (!refusesLoss(error)) return error;
+  const { message, status, requestId } = error as RemoteEngineError;
+  return new RemoteEngineError(
+    "TINKER_LOSS_UNSUPPORTED",
+    `The server doesn't take the loss "${lossFn}" with these inputs: ${message}`,
+    { cause: error, ...(status ? { status } : {}), ...(requestId ? { requestId } : {}) },
+  );
+}

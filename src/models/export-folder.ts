@@ -1,0 +1,90 @@
+/** Writes a loaded model as a Hugging Face folder in float32, for programs that read nothing else. */
+import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describeFileError } from "../core/atomic-write.ts";
+import { ModelError } from "../core/errors.ts";
+import { loadModel, readTokenizerParts } from "./load.ts";
+import type { ModelConfig } from "./model.ts";
+import { writeSafetensors } from "./safetensors-writer.ts";
+import type { TokenizerParts } from "./tokenizer.ts";
+
+/** The configuration as config.json spells it. */
+function configJson(config: ModelConfig, endIds: readonly number[]): Record<string, unknown> {
+  const classes = { llama: "LlamaForCausalLM", qwen2: "Qwen2ForCausalLM", qwen3: "Qwen3ForCausalLM" };
+  const { ropeScaling } = config;
+  const scaling =
+    ropeScaling?.type === "llama3"
+      ? {
+          rope_type: "llama3",
+          factor: ropeScaling.factor,
+          low_freq_factor: ropeScaling.lowFreqFactor,
+          high_freq_factor: ropeScaling.highFreqFactor,
+          original_max_position_embeddings: ropeScaling.originalContextLength,
+        }
+      : ropeScaling
+        ? { rope_type: "linear", factor: ropeScaling.factor }
+        : null;
+  return {
+    architectures: [classes[config.architecture]],
+    model_type: config.architecture,
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.kvHeads,
+    head_dim: config.headDim,
+    max_position_embeddings: config.contextLength,
+    rms_norm_eps: config.rmsNormEps,
+    rope_theta: config.ropeTheta,
+    rope_scaling: scaling,
+    tie_word_embeddings: config.tieWordEmbeddings,
+    attention_bias: config.attentionBias,
+    hidden_act: "silu",
+    torch_dtype: "float32",
+    ...(endIds.length > 0 ? { eos_token_id: endIds.length === 1 ? endIds[0] : endIds } : {}),
+  };
+}
+
+/**
+ * Writes config.json, model.safetensors (float32), tokenizer.json and tokenizer_config.json to `folder`, which must be
+ * empty or absent.
+ * @throws ModelError `EXPORT_FOLDER` where it is neither; RecR1Error `DISK_FULL` …
+ */
+export async function exportModel(source: string, folder: string): Promise<void> {
+  const existing = await readdir(folder).catch(() => []);
+  if (existing.length > 0) {
+    throw new ModelError("EXPORT_FOLDER", `${folder} is not empty; a model goes to a folder of its own.`);
+  }
+  const model = await loadModel(source);
+  const { parts } = await readTokenizerParts(source);
+  const write = (name: string, value: unknown): Promise<void> =>
+    writeFile(join(folder, name), `${JSON.stringify(value, null, 1)}\n`);
+  try {
+    await mkdir(folder, { recursive: true });
+    await write("config.json", configJson(model.config, model.tokenizer?.endIds ?? []));
+    const tensors = [...model.weights].map(([name, { shape, data }]) => ({ name, shape, data }));
+    await writeSafetensors(join(folder, "model.safetensors"), tensors);
+    if (parts) {
+      await write("tokenizer.json", parts.tokenizerJson);
+      await write("tokenizer_config.json", tokenizerConfig(parts));
+    }
+  } catch (error) {
+    throw describeFileError(error, "write the model to", folder);
+  }
+}
+
+function tokenizerConfig({
+  tokenizerConfig,
+  bosToken,
+  eosToken,
+  chatTemplate,
+}: TokenizerParts): Record<string, unknown> {
+  return {
+    tokenizer_class: "PreTrainedTokenizerFast",
+    ...tokenizerConfig,
+    ...(bosToken === null ? {} : { bos_token: bosToken }),
+    ...(eosToken === null ? {} : { eos_token: eosToken }),
+    ...(chatTemplate === null ? {} : { chat_template: chatTemplate }),
+  };
+}
