@@ -36,6 +36,8 @@ export interface Session<E extends object> {
   state: TrainState;
   /** Steps that were done when the run was taken up again; null: a new run. */
   resumedAt: number | null;
+  /** The recommender's, as the run began. */
+  fingerprint: string;
 }
 
 export interface SessionOptions<E extends object> {
@@ -70,9 +72,10 @@ export async function openSession<E extends object>(options: SessionOptions<E>):
       });
     }
     const fresh = await describeRun(options, { train, valid: validAll });
+    const { fingerprint } = fresh.recommender;
     if (!manifest) {
       await folder.writeManifest(fresh);
-      return { folder, train, valid, state: initialState(), resumedAt: null };
+      return { folder, train, valid, state: initialState(), resumedAt: null, fingerprint };
     }
     refuseDifferences(manifest, fresh, runDir, onEvent);
     const checkpoint = await folder.newestCheckpoint<TrainState>((damaged) =>
@@ -86,7 +89,7 @@ export async function openSession<E extends object>(options: SessionOptions<E>):
       evaluated: state.evaluatedAt === state.step,
     });
     await folder.writeManifest({ ...fresh, createdAt: manifest.createdAt });
-    return { folder, train, valid, state, resumedAt: state.step };
+    return { folder, train, valid, state, resumedAt: state.step, fingerprint };
   } catch (error) {
     await folder.close();
     throw error;

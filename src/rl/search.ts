@@ -5,6 +5,7 @@
 import { isAbort } from "../core/abort.ts";
 import { RecommenderError, throwIfAborted } from "../core/errors.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
+import { validateHits } from "../recommenders/validate.ts";
 
 /** A query's hits, or why there are none. */
 export type SearchOutcome = { hits: Hit[] } | { failure: string };
@@ -17,7 +18,8 @@ export interface SearchAllOptions {
 }
 
 /**
- * Outcomes by query text. One batched call; when that fails, each query alone, so that one bad query costs only itself.
+ * Outcomes by query text. One batched call; when that fails, each half of it, and so on down to the single query, so
+ * that one bad query costs only itself. A recommender that is left alone because it is down isn't asked again.
  * @throws AbortError; whatever the recommender throws that is not a `RecommenderError` (a bug, not a failure)
  */
 export async function searchAll(
@@ -25,23 +27,40 @@ export async function searchAll(
   queries: Iterable<string>,
   { topK, maxFailures = Infinity, signal }: SearchAllOptions,
 ): Promise<Map<string, SearchOutcome>> {
-  const unique = [...new Set(queries)];
   const outcomes = new Map<string, SearchOutcome>();
-  if (unique.length === 0) return outcomes;
-  const batch = await searchBatch(recommender, unique, topK, signal);
-  if (Array.isArray(batch)) {
-    unique.forEach((query, i) => outcomes.set(query, checkHits(recommender.name, batch[i] as unknown, topK)));
-    return outcomes;
-  }
   let failures = 0;
-  for (const query of unique) {
-    const alone =
-      unique.length === 1 || failures > maxFailures ? batch : await searchBatch(recommender, [query], topK, signal);
-    const outcome = Array.isArray(alone) ? checkHits(recommender.name, alone[0] as unknown, topK) : alone;
+  let lastFailure: Failure | undefined;
+  const record = (query: string, outcome: SearchOutcome): void => {
     if ("failure" in outcome) failures++;
     outcomes.set(query, outcome);
-  }
+  };
+  const ask = async (batch: readonly string[]): Promise<void> => {
+    if (batch.length === 0) return;
+    const isGivenUp = lastFailure !== undefined && (lastFailure.isDown || failures > maxFailures);
+    const answers = isGivenUp ? (lastFailure as Failure) : await searchBatch(recommender, batch, topK, signal);
+    if (Array.isArray(answers)) {
+      lastFailure = undefined;
+      batch.forEach((query, i) => record(query, checkHits(recommender.name, query, answers[i], topK)));
+      return;
+    }
+    lastFailure = answers;
+    if (batch.length === 1 || isGivenUp || answers.isDown) {
+      for (const query of batch) record(query, { failure: answers.failure });
+      return;
+    }
+    const half = Math.ceil(batch.length / 2);
+    await ask(batch.slice(0, half));
+    await ask(batch.slice(half));
+  };
+  await ask([...new Set(queries)]);
   return outcomes;
+}
+
+/** Why a call failed. */
+interface Failure {
+  failure: string;
+  /** Whether asking again now would be in vain. */
+  isDown: boolean;
 }
 
 async function searchBatch(
@@ -49,7 +68,7 @@ async function searchBatch(
   queries: readonly string[],
   topK: number,
   signal: AbortSignal | undefined,
-): Promise<Hit[][] | { failure: string }> {
+): Promise<unknown[] | Failure> {
   throwIfAborted(signal);
   try {
     const options = signal ? { topK, signal } : { topK };
@@ -57,25 +76,22 @@ async function searchBatch(
       queries.map((text) => ({ text })),
       options,
     );
-    if (Array.isArray(answers) && answers.length === queries.length) return answers as Hit[][];
+    if (Array.isArray(answers) && answers.length === queries.length) return answers as unknown[];
     const got = Array.isArray(answers) ? `${answers.length} answers` : typeof answers;
-    return { failure: `${recommender.name} gave ${got} to ${queries.length} queries` };
+    return { failure: `${recommender.name} gave ${got} to ${queries.length} queries`, isDown: false };
   } catch (error) {
     throwIfAborted(signal);
     if (isAbort(error) || !(error instanceof RecommenderError)) throw error;
-    return { failure: `${error.code}: ${error.message}` };
+    return { failure: `${error.code}: ${error.message}`, isDown: error.code === "RECOMMENDER_CIRCUIT_OPEN" };
   }
 }
 
-/** Refuses answers that no metric could be trusted with: not a list, hits without an id, an id twice. */
-function checkHits(name: string, hits: unknown, topK: number): SearchOutcome {
-  if (!Array.isArray(hits))
-    return { failure: `${name} answered with ${typeof hits} where a list of hits was expected` };
-  const seen = new Set<string>();
-  for (const hit of hits as Partial<Hit>[]) {
-    if (typeof hit?.id !== "string") return { failure: `${name} gave a hit without an id` };
-    if (seen.has(hit.id)) return { failure: `${name} gave the id "${hit.id}" twice in one answer` };
-    seen.add(hit.id);
+/** Refuses answers that no metric could be trusted with. Hits beyond `topK` are no fault and are left out. */
+function checkHits(name: string, text: string, hits: unknown, topK: number): SearchOutcome {
+  try {
+    return { hits: validateHits(name, { text }, Array.isArray(hits) ? hits.slice(0, topK) : hits, topK) };
+  } catch (error) {
+    if (!(error instanceof RecommenderError)) throw error;
+    return { failure: `${error.code}: ${error.message}` };
   }
-  return { hits: (hits as Hit[]).slice(0, topK) };
 }

@@ -108,6 +108,9 @@ export const trainConfigSchema = z.object({
   keepCheckpoints: count().default(2).describe("newest checkpoints kept, besides the best"),
   recordHits: countOrOff().default(10).describe("hits recorded for each rollout"),
   maxFailureShare: share().default(0.2).describe("share of a step's rollouts that may fail before the run stops"),
+  recommenderCheckEvery: countOrOff()
+    .default(1)
+    .describe("steps between checks that the recommender is still the one the run began with; 0: none"),
   maxMissingShare: share().default(0).describe("share of the examples' relevant ids that the catalogue may lack"),
   maxSkippedSteps: countOrOff()
     .default(3)
@@ -128,6 +131,7 @@ export const resumableKeys: readonly (keyof TrainConfig)[] = [
   "keepCheckpoints",
   "maxFailureShare",
   "maxSkippedSteps",
+  "recommenderCheckEvery",
 ];
 
 /**

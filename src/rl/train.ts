@@ -7,9 +7,11 @@
  * between: evaluation on the validation split, checkpoints, the best one kept.
  *
  * Where it departs from the textbook:
- * - Groups whose rewards are all equal have zero advantage and are left out of the backward pass; the loss still divides
- *   by their tokens. A batch without any difference leaves the weights and the optimizer alone.
+ * - Groups whose rewards are all equal, and single completions without advantage, have no gradient and are left out of
+ *   the backward pass; the loss still divides by their tokens. A batch without any difference leaves the weights and the optimizer alone.
  * - A rollout on which the recommender failed is dropped: it is in no baseline and in no loss.
+ * - Where top-p, top-k or min-p cut the distribution, a token's term is weighted by the probability that was left, which
+ *   makes up for the cut among the tokens that could be drawn.
  * - The reference of the KL term is the untrained policy, never refreshed.
  * - Optional and off by default: a supervised warm-up before the first step (on text of the task's own, or on the best
  *   queries that were found without the policy: `hindsight.ts`), cross-entropy on each group's best
@@ -23,17 +25,20 @@
 import { EngineError, TaskError } from "../core/errors.ts";
 import { randomStream, shuffle } from "../core/random.ts";
 import type { AdamParams, Datum, Engine, ForwardBackwardResult, Loss } from "../engines/engine.ts";
+import type { CachedRecommender } from "../recommenders/cached.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import { stepName } from "../runs/checkpoints.ts";
-import type { BestRecord, EvaluationSummary, StepRecord } from "../runs/records.ts";
+import type { BestRecord, CacheRecord, EvaluationSummary, StepRecord } from "../runs/records.ts";
 import { computeAdvantages, hasVariance } from "./advantage.ts";
 import { answerExamples, checkEvaluationFailures, scoreAnswers } from "./evaluation.ts";
 import type { EndReason, OnTrainEvent } from "./events.ts";
 import { learningRateAt } from "./learning-rate.ts";
+import { findLongestStep } from "./longest-step.ts";
 import { withLengthCost } from "./length-cost.ts";
 import { recommenderInMode, taskInMode } from "./modes.ts";
 import { encodeMessages } from "./prompt.ts";
 import { PromptOrder } from "./prompt-order.ts";
+import { checkUnchanged, measureCache, shareOfShortAnswers, withMemory } from "./recommender-watch.ts";
 import { checkFailureShare, collectRollouts, toRolloutRecords } from "./rollout.ts";
 import type { Group, Rollout } from "./rollout.ts";
 import { openSession } from "./run-session.ts";
@@ -70,7 +75,7 @@ export interface TrainResult {
 /** Everything a step needs. */
 interface Loop<E extends object> extends Session<E> {
   task: Task<E>;
-  recommender: Recommender;
+  recommender: CachedRecommender;
   engine: Engine;
   config: TrainConfig;
   signal: AbortSignal | undefined;
@@ -91,6 +96,8 @@ interface StepOutcome {
   cursor: number;
   /** Whether an optimizer step was skipped for gradients that aren't finite. */
   skipped: boolean;
+  /** What its searches came to. */
+  cache?: CacheRecord;
 }
 
 /**
@@ -116,7 +123,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
   ]);
   const { lengthCost: perWord, lengthFreeWords: freeWords } = config;
   const task = withLengthCost(taskInMode(ownTask, config.mode), { perWord, freeWords });
-  const recommender = recommenderInMode(ownRecommender, config.mode);
+  const recommender = withMemory(recommenderInMode(ownRecommender, config.mode));
   const session = await openSession({ task, recommender, engine, runDir, config, resume, launch, onEvent });
   const startedAt = performance.now();
   try {
@@ -140,6 +147,13 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       spent: { startedAt, steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
       weightsInMidStep: false,
     };
+    if (session.state.step < totalSteps) {
+      await engine.tryStep?.({
+        ...findLongestStep({ engine, task, train: session.train, config }),
+        sampling: { ...samplingParams(loop, 0, 0), onProgress: () => {} },
+        loss: policyLoss(config, []),
+      });
+    }
     const reason = await runLoop(loop, totalSteps);
     onEvent({ kind: "end", reason, step: loop.state.step, best: loop.state.best });
     return { runDir, step: loop.state.step, reason, best: loop.state.best };
@@ -203,7 +217,13 @@ async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Pr
   const total = (performance.now() - start) / 1000;
   const record: StepRecord = { kind: "step", step, phase, values: outcome.values };
   await folder.appendMetrics(record);
-  await folder.appendTiming({ step, endedAt: new Date().toISOString(), seconds: { ...outcome.seconds, total } });
+  const { seconds, cache } = outcome;
+  await folder.appendTiming({
+    step,
+    endedAt: new Date().toISOString(),
+    seconds: { ...seconds, total },
+    ...(cache ? { cache } : {}),
+  });
   state.step = step;
   state.cursor = outcome.cursor;
   state.skippedInRow = outcome.skipped ? state.skippedInRow + 1 : 0;
@@ -233,9 +253,10 @@ function estimateSeconds<E extends object>(loop: Loop<E>, totalSteps: number): n
 
 /** One step of reinforcement learning. */
 async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
-  const { config, engine, folder, signal } = loop;
+  const { config, engine, recommender, folder, signal } = loop;
 
   // Rollouts. Those that stop the run are recorded, too: they say why.
+  const missesBefore = recommender.stats.misses;
   const { groups, spare, cursor, seconds } = await collectGroups(loop, step);
   const batch_P = groups.map((group) => toBatchGroup(group, config));
   setAdvantages(batch_P, config);
@@ -248,9 +269,12 @@ async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Pr
   );
   await folder.writeRollouts(step, records);
   checkFailureShare([...groups, ...spare], config.maxFailureShare);
+  if (config.recommenderCheckEvery > 0 && step % config.recommenderCheckEvery === 0) {
+    await checkUnchanged(recommender, loop.fingerprint);
+  }
 
   // Data of the groups that carry a gradient, with the reference's log-probs where the loss needs them.
-  for (const group of batch_P) if (group.learns) group.data_G = toData(group);
+  for (const group of batch_P) if (group.learns) group.data_G = toData(group, config);
   if (config.klCoef > 0) {
     const start = performance.now();
     const data = batch_P.flatMap(({ data_G }) => data_G);
@@ -288,8 +312,15 @@ async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Pr
   }
   seconds.learn = (performance.now() - start) / 1000;
 
-  const values = { ...measureRollouts([...groups, ...spare]), ...metrics.summarise(), learningRate: adam.learningRate };
-  return { values, seconds, cursor, skipped: metrics.skipped > 0 };
+  const all = [...groups, ...spare];
+  const values = {
+    ...measureRollouts(all),
+    shortAnswers: shareOfShortAnswers(all, loop.task.topK),
+    ...metrics.summarise(),
+    learningRate: adam.learningRate,
+  };
+  const cache = measureCache(recommender, missesBefore, all);
+  return { values, seconds, cursor, skipped: metrics.skipped > 0, cache };
 }
 
 /** A group on its way to the loss. */
@@ -321,16 +352,22 @@ function setAdvantages(batch_P: readonly BatchGroup<unknown>[], config: TrainCon
   });
 }
 
-/** Every completion of a rollout (of an episode, its turns) has the rollout's advantage. */
-function toData({ scored_G, advantages_G }: BatchGroup<unknown>): Datum[] {
-  return scored_G.flatMap(({ turns }, g) =>
-    turns.map(({ promptIds, sample }) => ({
+/**
+ * Every completion of a rollout (of an episode, its turns) has the rollout's advantage. Without one, and without a KL
+ * term, it has no gradient and is left out.
+ */
+function toData({ scored_G, advantages_G }: BatchGroup<unknown>, config: TrainConfig): Datum[] {
+  return scored_G.flatMap(({ turns }, g) => {
+    const advantage = advantages_G[g] as number;
+    if (advantage === 0 && config.klCoef === 0) return [];
+    return turns.map(({ promptIds, sample }) => ({
       prompt: promptIds,
       completion: sample.ids,
       oldLogprobs: sample.logprobs,
-      advantage: advantages_G[g] as number,
-    })),
-  );
+      advantage,
+      ...(config.correctTruncation && sample.keptMass ? { weights: sample.keptMass } : {}),
+    }));
+  });
 }
 
 /** The loss of a minibatch, divided by all of its completions, those without a gradient included. */
@@ -445,6 +482,8 @@ function samplingParams<E extends object>(loop: Loop<E>, step: number, round: nu
     maxTokens: config.maxTokens,
     temperature: config.temperature,
     topP: config.topP,
+    topK: config.topK,
+    minP: config.minP,
     seed: randomStream(config.seed, "sample", step, round).nextInt(2 ** 31),
     onProgress: (done) => onEvent({ kind: "progress", activity: "sampling", step, done, total }),
     ...(signal ? { signal } : {}),
@@ -537,6 +576,7 @@ async function evaluateInBetween<E extends object>(loop: Loop<E>): Promise<void>
   });
   const evaluation = await scoreAnswers(answers, { recommender, task, ...abort });
   checkEvaluationFailures(evaluation, config.maxFailureShare);
+  if (config.recommenderCheckEvery > 0) await checkUnchanged(recommender, loop.fingerprint);
   const { metric, means, counts } = evaluation;
   await folder.writeEvaluation(`valid-${stepName(step)}`, { policy: stepName(step), split: "valid", ...evaluation });
   const summary: EvaluationSummary = { kind: "evaluation", step, split: "valid", values: means, counts };

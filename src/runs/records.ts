@@ -62,6 +62,18 @@ export interface TimingRecord {
   endedAt: string;
   /** Seconds by part: `sample`, `search`, `backward` …, and `total`. */
   seconds: Record<string, number>;
+  /** Absent in a warm-up step, which searches for nothing. */
+  cache?: CacheRecord;
+}
+
+/** What a step's searches cost. Depends on what this process has asked before, so it is no part of the metrics. */
+export interface CacheRecord {
+  /** Queries in the step's completions. */
+  queries: number;
+  /** Queries that the recommender was asked; the others were known. */
+  asked: number;
+  /** Share of the queries that it was not asked. */
+  hitRate: number;
 }
 
 /** One completion with everything that led to its advantage. */

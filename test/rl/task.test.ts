@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { TaskError } from "../../src/core/errors.ts";
+import { RecommenderError, TaskError } from "../../src/core/errors.ts";
 import { collectRollouts, encodePrompt } from "../../src/rl/rollout.ts";
 import { searchAll } from "../../src/rl/search.ts";
 import { defineTask, isTask, loadSplit } from "../../src/rl/task.ts";
@@ -127,20 +127,66 @@ describe("searchAll", () => {
     search.calls.length = 0;
     const many = Array.from({ length: 50 }, (_, i) => `q${i}`);
     const down = await searchAll(search, many, { topK: 5, maxFailures: 3 });
-    expect(search.calls).toHaveLength(5);
+    // 50, 25, 13, 7, 4, 2, 1, 1, 2, 1, 1: four queries failed on their own, and the rest is given up.
+    expect(search.calls.map((call) => call.length)).toEqual([50, 25, 13, 7, 4, 2, 1, 1, 2, 1, 1]);
     expect([...down.values()].every((outcome) => "failure" in outcome)).toBe(true);
   });
 
   it.each([
     ["too few answers", [], /gave 0 answers to 1 queries/],
-    ["no list", [null], /answered with object/],
-    ["an id twice", [[{ id: "a" }, { id: "a" }]], /the id "a" twice/],
-    ["no id", [[{ score: 1 }]], /hit without an id/],
+    ["no list", [null], /gave null; expected a list/],
+    [
+      "an id twice",
+      [
+        [
+          { id: "a", score: 2 },
+          { id: "a", score: 1 },
+        ],
+      ],
+      /hits 1 and 2 are both "a"/,
+    ],
+    ["no id", [[{ score: 1 }]], /hit 1 has the id undefined/],
+    ["a score that is no number", [[{ id: "a", score: NaN }]], /hit 1 \("a"\) has the score NaN/],
+    [
+      "hits out of order",
+      [
+        [
+          { id: "a", score: 1 },
+          { id: "b", score: 2 },
+        ],
+      ],
+      /expected best first/,
+    ],
   ])("takes %s for a failure, not an answer", async (_, answers, message) => {
     const search = new WordSearch({});
     search.search = async () => Promise.resolve(answers as never);
     const outcome = (await searchAll(search, ["q"], { topK: 5 })).get("q");
     expect((outcome as { failure: string }).failure).toMatch(message);
+  });
+
+  it("finds the bad query among many in few calls", async () => {
+    const search = new WordSearch({ a: "red" });
+    search.broken.add("q77");
+    const many = Array.from({ length: 128 }, (_, i) => `q${i}`);
+    const outcomes = await searchAll(search, many, { topK: 5 });
+    expect([...outcomes].filter(([, outcome]) => "failure" in outcome).map(([query]) => query)).toEqual(["q77"]);
+    expect([...outcomes.keys()].sort()).toEqual(many.sort());
+    expect(search.calls).toHaveLength(15);
+  });
+
+  it("leaves a recommender alone that is known to be down, and leaves out hits beyond topK", async () => {
+    const search = new WordSearch({ a: "red", b: "red", c: "red" });
+    const ask = search.search.bind(search);
+    search.search = async () =>
+      Promise.reject(new RecommenderError("RECOMMENDER_CIRCUIT_OPEN", "is down", { retryable: true }));
+    const outcomes = await searchAll(search, ["red", "blue", "grey"], { topK: 2 });
+    expect([...outcomes.values()]).toEqual(
+      Array.from({ length: 3 }, () => ({ failure: "RECOMMENDER_CIRCUIT_OPEN: is down" })),
+    );
+    search.search = async (queries) => ask(queries, { topK: 100 });
+    expect((await searchAll(search, ["red"], { topK: 2 })).get("red")).toMatchObject({
+      hits: [{ id: "a" }, { id: "b" }],
+    });
   });
 
   it("passes on what is no failure of the recommender", async () => {
