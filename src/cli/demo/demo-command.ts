@@ -37,16 +37,17 @@ const demoSchema = z.object({
 
 /** What was found to work for the icons within minutes; docs/log.md tells what did not. */
 const trainDefaults = {
-  warmupSteps: 300,
-  warmupBatch: 32,
-  warmupLearningRate: 1e-3,
+  warmupSteps: 140,
+  warmupBatch: 64,
+  warmupLearningRate: 2e-3,
+  warmupSchedule: "linear",
   promptsPerStep: 24,
   groupSize: 16,
   maxTokens: 8,
   temperature: 1,
   learningRate: 1e-4,
   rampSteps: 5,
-  evalEvery: 50,
+  evalEvery: 35,
   evalAtStart: false,
   evalLimit: 200,
   checkpointEvery: 25,
