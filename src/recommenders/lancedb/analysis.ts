@@ -119,17 +119,31 @@ export interface QueryClasses {
 }
 
 /**
- * A query's plain text as a bag of words, any of which may match; undefined where it has no words. A word that comes
- * n times counts n times, as in Anserini's bag-of-words queries.
+ * A query's plain text as a bag of words, any of which may match in any of the columns; undefined where it has no
+ * words. A word that comes n times counts n times, as in Anserini's bag-of-words queries; scores of columns are added
+ * up by weight.
  */
-export function toMatchQuery(text: string, column: string, classes: QueryClasses): FullTextQuery | undefined {
+export function toMatchQuery(
+  text: string,
+  columns: readonly { name: string; weight: number }[],
+  classes: QueryClasses,
+): FullTextQuery | undefined {
   const { MatchQuery, BooleanQuery } = classes;
   const anyWord = "OR" as never;
+  const queries = groupWords(text).flatMap(({ words, count }) =>
+    columns.map(({ name, weight }) => new MatchQuery(words, name, { operator: anyWord, boost: count * weight })),
+  );
+  if (queries.length <= 1) return queries[0];
+  return new BooleanQuery(queries.map((query): [never, FullTextQuery] => ["SHOULD" as never, query]));
+}
+
+/** A text's words, by how often they are to count. */
+function groupWords(text: string): { words: string; count: number }[] {
   const words = normalizeText(text)
     .toLowerCase()
     .split(/\s+/)
     .filter((word) => word !== "");
-  if (words.length === 0) return undefined;
+  if (words.length === 0) return [];
   const counts = new Map<string, number>();
   for (const word of words) {
     const count = counts.get(word);
@@ -138,7 +152,7 @@ export function toMatchQuery(text: string, column: string, classes: QueryClasses
   }
   if (words.length - counts.size < repetitionLimit) {
     const asked = counts.size < maxQueryWords ? words : words.filter((word) => counts.has(word));
-    return new MatchQuery(asked.join(" "), column, { operator: anyWord });
+    return [{ words: asked.join(" "), count: 1 }];
   }
   // A policy that got stuck repeats a word a thousand times; LanceDB's cost grows with every repetition, so words are
   // gathered by how often they come. Scores are the same up to rounding.
@@ -148,9 +162,5 @@ export function toMatchQuery(text: string, column: string, classes: QueryClasses
     if (group) group.push(word);
     else wordsByCount.set(count, [word]);
   }
-  const groups = [...wordsByCount].map(([count, group]): [never, FullTextQuery] => [
-    "SHOULD" as never,
-    new MatchQuery(group.join(" "), column, { operator: anyWord, boost: count }),
-  ]);
-  return new BooleanQuery(groups);
+  return [...wordsByCount].map(([count, group]) => ({ words: group.join(" "), count }));
 }

@@ -1,56 +1,43 @@
 /**
  * The index of one catalogue: built into a folder named after its contents and settings, whole or not at all, and
- * opened again as long as they are the same. Two processes may build the same index at once: each builds its own
- * folder, the first to finish gives it its name and the other's is discarded.
+ * opened again as long as they are the same. While it is built it lies beside, as `.part`, and what is there is kept
+ * when building is cut off: the next time goes on from there. One process builds an index; others that want it wait.
  */
 import type { Connection, Table } from "@lancedb/lancedb";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
+import { isAbort, sleep } from "../../core/abort.ts";
 import { describeFileError, flushTree, isTemporaryName, temporaryName } from "../../core/atomic-write.ts";
-import type { CatalogueRow } from "../../core/catalogue.ts";
-import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
-import { normalizeText, toFtsOptions, type Analysis } from "./analysis.ts";
+import { DataError, ModelError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { tryProcessLock, type ProcessLock } from "../../core/process-lock.ts";
+import { ExactVectors } from "./exact-vectors.ts";
+import { fillTable, tableName, vectorColumn, type FillPlan } from "./fill-table.ts";
 import { ItemStore } from "./item-store.ts";
 import { loadNative } from "./native.ts";
+import { inMemory } from "./options.ts";
 import { raceAbort } from "../race-abort.ts";
+import { leastIndexedRows } from "./vector-index.ts";
 
-/** `indexDir` of an index that is kept in memory and gone when it is closed. */
-export const inMemory = "memory://";
-
-export const textColumn = "text";
-const tableName = "items";
 const manifestName = "index.json";
-/** Rows of one write; bounded by text, too, so that long documents don't fill the memory. */
-const batchRows = 20_000;
-const batchCharacters = 16_000_000;
-/** Folders of builds that were cut off are swept away after this time. */
-const staleBuildMs = 24 * 3600 * 1000;
+const partSuffix = ".part";
+/** Builds that were cut off are swept away after this time. */
+const staleBuildMs = 7 * 24 * 3600 * 1000;
+/** How often a process looks whether the one that builds is done. */
+const pollMs = 200;
 
-export interface IndexProgress {
-  /** `reading`: rows are stored; `indexing`: all rows are, the full-text index is made; `ready`: it can be asked. */
-  stage: "reading" | "indexing" | "ready";
-  /** Rows so far. */
-  rows: number;
-}
-
-export interface IndexPlan {
+export interface IndexPlan extends FillPlan {
   /** SHA-256 of contents and settings, in hexadecimal. */
   key: string;
-  /** Checked rows, in the catalogue's order. Called only when there is no such index yet. */
-  readRows: () => AsyncIterable<CatalogueRow>;
-  /** Fields kept for display. */
-  storedFields: readonly string[];
-  analysis: Analysis;
   /** Folder of indexes, or {@link inMemory}. */
   indexDir: string;
-  signal?: AbortSignal | undefined;
-  onProgress?: ((progress: IndexProgress) => void) | undefined;
 }
 
 export interface OpenIndex {
   connection: Connection;
   table: Table;
   items: ItemStore;
+  /** Where vectors are compared exactly. */
+  exact: ExactVectors | undefined;
 }
 
 interface Manifest {
@@ -60,75 +47,28 @@ interface Manifest {
   sizes: Record<string, number>;
 }
 
-interface Batch {
-  ids: string[];
-  texts: string[];
-  payloads: string[];
-  characters: number;
-}
-
-function payloadOf(row: CatalogueRow, storedFields: readonly string[]): string {
-  const stored: Record<string, unknown> = {};
-  for (const field of storedFields) {
-    if (Object.hasOwn(row.fields, field))
-      Object.defineProperty(stored, field, { value: row.fields[field], enumerable: true });
-  }
-  return JSON.stringify(stored);
-}
-
-async function* toBatches(rows: AsyncIterable<CatalogueRow>, storedFields: readonly string[]): AsyncGenerator<Batch> {
-  const empty = (): Batch => ({ ids: [], texts: [], payloads: [], characters: 0 });
-  let batch = empty();
-  for await (const row of rows) {
-    const text = normalizeText(row.texts.join("\n"));
-    const payload = payloadOf(row, storedFields);
-    batch.ids.push(row.id);
-    batch.texts.push(text);
-    batch.payloads.push(payload);
-    batch.characters += text.length + payload.length;
-    if (batch.ids.length >= batchRows || batch.characters >= batchCharacters) {
-      yield batch;
-      batch = empty();
-    }
-  }
-  if (batch.ids.length > 0) yield batch;
-}
-
-/** Stores the rows and makes the full-text index. @returns how many rows there are */
-async function fill(connection: Connection, plan: IndexPlan): Promise<number> {
-  const { lance, arrow } = await loadNative();
-  let table: Table | undefined;
-  let rows = 0;
-  for await (const batch of toBatches(plan.readRows(), plan.storedFields)) {
-    throwIfAborted(plan.signal);
-    const utf8 = (values: string[]) => arrow.vectorFromArray(values, new arrow.Utf8());
-    const data = new arrow.Table({
-      id: utf8(batch.ids),
-      [textColumn]: utf8(batch.texts),
-      payload: utf8(batch.payloads),
-    });
-    if (table) await table.add(data);
-    else table = await connection.createTable(tableName, data);
-    rows += batch.ids.length;
-    plan.onProgress?.({ stage: "reading", rows });
-  }
-  if (!table) throw new RecommenderError("RECOMMENDER_NO_ROWS", "lancedb: there are no rows to index.");
-  plan.onProgress?.({ stage: "indexing", rows });
-  await table.createIndex(textColumn, { config: lance.Index.fts(toFtsOptions(plan.analysis)) });
-  table.close();
-  return rows;
-}
-
-async function open(connection: Connection, expectedRows: number, signal: AbortSignal | undefined): Promise<OpenIndex> {
+async function open(connection: Connection, expectedRows: number, plan: FillPlan): Promise<OpenIndex> {
   const table = await connection.openTable(tableName);
   const items = new ItemStore();
-  for await (const batch of table.query().select(["id", "payload"]).withRowId()) {
-    throwIfAborted(signal);
+  const { encoder, settings } = plan;
+  const isExact = encoder && (settings.vectors.index === "exact" || expectedRows < leastIndexedRows);
+  const matrix = isExact ? ExactVectors.allocate(expectedRows, encoder.dimensions) : undefined;
+  const columns = ["id", "payload", ...(matrix ? [vectorColumn] : [])];
+  for await (const batch of table.query().select(columns).withRowId()) {
+    throwIfAborted(plan.signal);
     const ids = batch.getChild("id");
     const payloads = batch.getChild("payload");
     const rowIds = batch.getChild("_rowid");
+    const start = items.size;
     for (let i = 0; i < batch.numRows; i++) {
       items.add(Number(rowIds?.get(i)), String(ids?.get(i)), String(payloads?.get(i)));
+    }
+    if (matrix && encoder && items.size <= expectedRows) {
+      const numbers: unknown = batch.getChild(vectorColumn)?.getChildAt(0)?.toArray();
+      if (!(numbers instanceof Float32Array) || numbers.length !== batch.numRows * encoder.dimensions) {
+        throw new RecommenderError("RECOMMENDER_INDEX_DAMAGED", "lancedb: the index lacks vectors.");
+      }
+      matrix.set(numbers, start * encoder.dimensions);
     }
   }
   if (items.size !== expectedRows) {
@@ -137,7 +77,8 @@ async function open(connection: Connection, expectedRows: number, signal: AbortS
       `lancedb: the index has ${items.size} rows; expected ${expectedRows}.`,
     );
   }
-  return { connection, table, items };
+  const exact = matrix && encoder ? await ExactVectors.create(matrix, encoder.dimensions, items) : undefined;
+  return { connection, table, items, exact };
 }
 
 async function sizesOfFiles(folder: string): Promise<Record<string, number>> {
@@ -177,7 +118,7 @@ async function openFolder(folder: string, plan: IndexPlan): Promise<OpenIndex | 
   if (!manifest) return undefined;
   const { lance } = await loadNative();
   try {
-    return await open(await lance.connect(folder), manifest.rows, plan.signal);
+    return await open(await lance.connect(folder), manifest.rows, plan);
   } catch {
     // Whatever is wrong with it, it holds nothing that can't be built again.
     throwIfAborted(plan.signal);
@@ -185,9 +126,10 @@ async function openFolder(folder: string, plan: IndexPlan): Promise<OpenIndex | 
   }
 }
 
+/** Removes what interrupted builds left long ago. */
 async function sweepStaleBuilds(indexDir: string): Promise<void> {
   for (const name of await readdir(indexDir)) {
-    if (!isTemporaryName(name)) continue;
+    if (!isTemporaryName(name) && !name.endsWith(partSuffix)) continue;
     const path = join(indexDir, name);
     const age = await stat(path).then(
       ({ mtimeMs }) => Date.now() - mtimeMs,
@@ -197,53 +139,70 @@ async function sweepStaleBuilds(indexDir: string): Promise<void> {
   }
 }
 
-/** Gives a finished build its name. @returns false where another process was first */
-async function publish(build: string, folder: string, plan: IndexPlan): Promise<boolean> {
-  for (let attempt = 0; attempt < 3; attempt++) {
-    try {
-      await rename(build, folder);
-      return true;
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (!["ENOTEMPTY", "EEXIST", "EPERM", "ENOTDIR"].includes(code ?? "")) throw error;
-      if (await readManifest(folder, plan.key)) {
-        const other = await openFolder(folder, plan);
-        if (other) {
-          closeIndex(other);
-          return false;
-        }
-      }
-      // What is there can't be used: out of the way with it, whole, so that no reader sees a part.
-      const discarded = temporaryName(folder);
-      await rename(folder, discarded).catch(() => undefined);
-      await rm(discarded, { recursive: true, force: true });
-    }
-  }
-  throw new RecommenderError("RECOMMENDER_INDEX_BUSY", `lancedb: ${folder} is used by another program. Try again.`, {
-    retryable: true,
+/** Gives a finished build its name; what has it already can't be used, or there would be no build. */
+async function publish(build: string, folder: string): Promise<void> {
+  // Out of the way with it, whole, so that no reader sees a part.
+  const discarded = temporaryName(folder);
+  await rename(folder, discarded).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
   });
+  await rename(build, folder);
+  await rm(discarded, { recursive: true, force: true });
 }
 
-async function buildFolder(folder: string, plan: IndexPlan): Promise<void> {
-  const build = temporaryName(folder);
+/** Builds the index in `build`, of which a part may be there already, and moves it to `folder`. */
+async function buildFolder(build: string, folder: string, plan: IndexPlan): Promise<void> {
   const { lance } = await loadNative();
-  const work = async (): Promise<void> => {
+  await mkdir(build, { recursive: true });
+  try {
+    const connection = await lance.connect(build);
     try {
-      await mkdir(build, { recursive: true });
-      await sweepStaleBuilds(plan.indexDir);
-      const connection = await lance.connect(build);
-      const rows = await fill(connection, plan);
-      connection.close();
+      // What a power failure could take back must not count as stored.
+      const rows = await fillTable(connection, { ...plan, onWrite: () => flushTree(build) });
       throwIfAborted(plan.signal);
       const manifest: Manifest = { key: plan.key, rows, sizes: await sizesOfFiles(build) };
       await writeFile(join(build, manifestName), JSON.stringify(manifest));
       await flushTree(build);
-      await publish(build, folder, plan);
     } finally {
-      await rm(build, { recursive: true, force: true });
+      connection.close();
     }
-  };
-  await raceAbort(work(), plan.signal);
+    await publish(build, folder);
+  } catch (error) {
+    // Rows that were read and encoded well are worth keeping when the disk is full or somebody stopped it; a catalogue
+    // that can't be indexed, or a part that LanceDB stumbles over, is not.
+    const keeps = isAbort(error) || error instanceof ModelError || isFileSystemError(error);
+    if (!keeps) await rm(build, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+const isFileSystemError = (error: unknown): boolean =>
+  !(error instanceof DataError) && (error as NodeJS.ErrnoException | undefined)?.syscall !== undefined;
+
+/** Waits until the index is there or can be built by this process, and builds it then. */
+async function waitOrBuild(folder: string, plan: IndexPlan): Promise<OpenIndex | undefined> {
+  await mkdir(plan.indexDir, { recursive: true });
+  await sweepStaleBuilds(plan.indexDir);
+  for (;;) {
+    throwIfAborted(plan.signal);
+    const taken = await tryProcessLock(`${folder}.lock`);
+    if (taken.lock) {
+      // The lock is held until the work has really ended, also where the caller has stopped waiting for it.
+      return raceAbort(buildUnderLock(folder, plan, taken.lock), plan.signal);
+    }
+    await sleep(pollMs, plan.signal);
+  }
+}
+
+async function buildUnderLock(folder: string, plan: IndexPlan, lock: ProcessLock): Promise<OpenIndex | undefined> {
+  try {
+    const builtMeanwhile = await openFolder(folder, plan);
+    if (builtMeanwhile) return builtMeanwhile;
+    await buildFolder(`${folder}${partSuffix}`, folder, plan);
+  } finally {
+    await lock.release();
+  }
+  return openFolder(folder, plan);
 }
 
 /** Errors of LanceDB and of the disk, in our words; our own come back as they are. */
@@ -273,14 +232,10 @@ export async function openOrBuildIndex(plan: IndexPlan): Promise<OpenIndex> {
     let index: OpenIndex | undefined;
     if (plan.indexDir === inMemory) {
       const connection = await lance.connect(inMemory);
-      index = await open(connection, await raceAbort(fill(connection, plan), plan.signal), plan.signal);
+      index = await open(connection, await raceAbort(fillTable(connection, plan), plan.signal), plan);
     } else {
       const folder = join(plan.indexDir, plan.key.slice(0, 32));
-      index = await openFolder(folder, plan);
-      if (!index) {
-        await buildFolder(folder, plan);
-        index = await openFolder(folder, plan);
-      }
+      index = (await openFolder(folder, plan)) ?? (await waitOrBuild(folder, plan));
       if (!index) {
         throw new RecommenderError(
           "RECOMMENDER_INDEX_DAMAGED",
@@ -295,7 +250,8 @@ export async function openOrBuildIndex(plan: IndexPlan): Promise<OpenIndex> {
   }
 }
 
-export function closeIndex({ table, connection }: OpenIndex): void {
+export async function closeIndex({ table, connection, exact }: OpenIndex): Promise<void> {
+  await exact?.close();
   table.close();
   connection.close();
 }

@@ -1,11 +1,12 @@
 /**
- * LanceDB's full-text search, in this process: BM25 (k1 1.2, b 0.75) over the text of a catalogue's items. The default
- * recommender; needs no server.
+ * LanceDB's search, in this process: BM25 (k1 1.2, b 0.75) over the text of a catalogue's items, sentence vectors, or
+ * both. The default recommender; needs no server.
  *
  * A query is plain text and never syntax: its words are a bag, any of which may match, and a word that comes twice
  * counts twice. Quotes, brackets, `+`, `-`, `*`, `:` and the like only separate words; `AND`, `OR` and `NOT` are
  * English stop words and fall away (with other stop words they are words to search for). No phrase, field, wildcard or
- * fuzzy search can come out of a text. A query without words, or with stop words only, finds nothing.
+ * fuzzy search can come out of a text. A query without words, or with stop words only, finds nothing by its words; one
+ * without a letter or a digit finds nothing by its vector.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -13,22 +14,17 @@ import { createRowChecker, emptyCatalogueError, readCatalogueRows } from "../../
 import type { CatalogueRow } from "../../core/catalogue.ts";
 import { sha256OfFile, sha256OfJson } from "../../core/checksum.ts";
 import { toDataError } from "../../core/data-lines.ts";
-import { ConfigError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { defaultEncoder, loadEncoder, type SentenceEncoder } from "../../encoders/index.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
 import { RunningCalls } from "../running-calls.ts";
 import { checkTopK } from "../validate.ts";
-import { resolveAnalysis, toFtsOptions, toMatchQuery, type AnalysisOptions } from "./analysis.ts";
-import {
-  closeIndex,
-  inMemory,
-  openOrBuildIndex,
-  textColumn,
-  type IndexProgress,
-  type OpenIndex,
-} from "./build-index.ts";
-import { loadNative, type Lance } from "./native.ts";
-import { orderFound, type Found } from "./order-found.ts";
-import { raceAbort } from "../race-abort.ts";
+import { toFtsOptions } from "./analysis.ts";
+import { closeIndex, openOrBuildIndex, type OpenIndex } from "./build-index.ts";
+import { toWhere, type Filter } from "./filter.ts";
+import { loadNative } from "./native.ts";
+import { inMemory, resolveOptions, type LanceDbOptions, type Settings } from "./options.ts";
+import { Searcher } from "./searcher.ts";
 
 export {
   englishStopWords,
@@ -37,56 +33,16 @@ export {
   type AnalysisOptions,
   type StemmerLanguage,
 } from "./analysis.ts";
-export { inMemory, type IndexProgress } from "./build-index.ts";
-
-export interface LanceDbOptions extends AnalysisOptions {
-  /** Fields whose text is searched, as one bag of words. One or more. */
-  text: readonly string[];
-  /** Field that holds the item's id, a string or a whole number. Default `id`. */
-  id?: string;
-  /** Fields kept in the index and given with every hit as its payload. Default: those of `text`. */
-  store?: readonly string[];
-  /**
-   * Folder of indexes; each has a folder of its own in it, named after contents and settings, and is used again while
-   * they are the same. `memory://` ({@link inMemory}) keeps it in memory. Default `.rec-r1/index` for files,
-   * `memory://` for rows.
-   */
-  indexDir?: string;
-  /** Queries asked at once. Default 8. */
-  concurrency?: number;
-  /** Stops building the index. */
-  signal?: AbortSignal;
-  /** Told while the index is built, and once when it is ready. */
-  onProgress?: (progress: IndexProgress) => void;
-}
+export { defaultEncoder, loadEncoder, type EncoderOptions, type SentenceEncoder } from "../../encoders/index.ts";
+export type { Condition, Filter, FilterFields, FilterType } from "./filter.ts";
+export type { FusionOptions } from "./fusion.ts";
+export { inMemory, type IndexProgress, type LanceDbOptions, type SearchKind } from "./options.ts";
+export type { VectorIndexOptions } from "./vector-index.ts";
 
 /** Part of every index's identity; counted up when what we store or ask changes. */
-const indexFormat = 1;
-
-/** Hits fetched beyond `topK`, so that ties at the cut are usually seen whole at the first asking. */
-const tieMargin = 64;
-
-/** Ties at the cut that are put in order; past these, LanceDB's own choice of them stands. */
-const maxTies = 4096;
+const indexFormat = 2;
 
 type Rows = { digest: () => Promise<string>; read: () => AsyncIterable<CatalogueRow>; defaultDir: string };
-
-function checkFieldNames(option: string, names: unknown, allowEmpty: boolean): void {
-  const good = Array.isArray(names) && names.every((name) => typeof name === "string" && name !== "");
-  if (good && (allowEmpty || names.length > 0)) return;
-  throw new ConfigError(
-    "CONFIG_BAD_FIELDS",
-    `lancedb: ${option} is ${JSON.stringify(names) ?? String(names)}; expected a list of field names such as ["title"].`,
-  );
-}
-
-function checkWhole(option: string, value: unknown): void {
-  if (typeof value === "number" && Number.isInteger(value) && value >= 1) return;
-  throw new ConfigError(
-    "CONFIG_BAD_NUMBER",
-    `lancedb: ${option} is ${String(value)}; expected a whole number, 1 or more.`,
-  );
-}
 
 async function* checkRows(
   rows: Iterable<object>,
@@ -98,37 +54,72 @@ async function* checkRows(
   if (number === 0) throw emptyCatalogueError("rows");
 }
 
-/** BM25 full-text search over a catalogue, in this process. */
+/** The encoder that dense search needs, and whether it is ours to close. */
+async function openEncoder(
+  { encoder: given, signal }: LanceDbOptions,
+  { search }: Settings,
+): Promise<{ encoder?: SentenceEncoder; isOurs: boolean }> {
+  if (search === "bm25") return { isOurs: false };
+  if (typeof given === "object" && "encode" in given) return { encoder: given, isOurs: false };
+  const { source = defaultEncoder, ...options } = typeof given === "string" ? { source: given } : (given ?? {});
+  return { encoder: await loadEncoder(source, { ...options, ...(signal ? { signal } : {}) }), isOurs: true };
+}
+
+/** What an index is made of: equal identities mean that it can be used again. */
+function identify(contents: string, version: string, settings: Settings, encoder: SentenceEncoder | undefined): string {
+  const { idField, textFields, textColumns, storedFields, filterFields, search, analysis, vectors } = settings;
+  const identity = {
+    ...{ format: indexFormat, version, contents, idField, textFields, storedFields, filterFields },
+    columns: textColumns.map(({ name }) => name),
+    words: search !== "dense" && toFtsOptions(analysis),
+    vectors: encoder !== undefined && [encoder.fingerprint, vectors.index, vectors.partitions],
+  };
+  return createHash("sha256").update(JSON.stringify(identity)).digest("hex");
+}
+
+/** Search over a catalogue, in this process. */
 export class LanceDbRecommender implements Recommender {
   readonly name = "lancedb";
-  readonly #lance: Lance;
   readonly #index: OpenIndex;
-  readonly #fingerprint: string;
-  readonly #concurrency: number;
+  readonly #searcher: Searcher;
+  readonly #settings: Settings;
+  readonly #key: string;
+  /** Frees what is shared, for the one that opened it; views made by {@link filtered} free nothing. */
+  readonly #release: (() => Promise<void>) | undefined;
   readonly #running = new RunningCalls();
+  readonly #parent: LanceDbRecommender | undefined;
   #closed = false;
 
-  private constructor(lance: Lance, index: OpenIndex, key: string, concurrency: number) {
-    this.#lance = lance;
+  private constructor(
+    index: OpenIndex,
+    searcher: Searcher,
+    settings: Settings,
+    key: string,
+    owner: { release: () => Promise<void> } | { parent: LanceDbRecommender },
+  ) {
     this.#index = index;
-    this.#fingerprint = `lancedb:${key}`;
-    this.#concurrency = concurrency;
+    this.#searcher = searcher;
+    this.#settings = settings;
+    this.#key = key;
+    this.#release = "release" in owner ? owner.release : undefined;
+    this.#parent = "parent" in owner ? owner.parent : undefined;
   }
 
   /**
    * Opens the index of a JSON Lines catalogue, and builds it where there is none of these contents and settings yet.
    * @throws DataError when the file can't be read, has no rows, lacks a field or uses an id twice (with lines);
-   * ConfigError on unusable options; RecR1Error when the index can't be written; RecommenderError when LanceDB fails;
-   * AbortError
+   * ConfigError on unusable options; ModelError where the encoder can't be had; RecR1Error when the index can't be
+   * written; RecommenderError when LanceDB fails; AbortError
    */
   static async fromJsonl(path: string, options: LanceDbOptions): Promise<LanceDbRecommender> {
+    const settings = resolveOptions(options);
     const { signal } = options;
-    return LanceDbRecommender.#open(options, {
+    return LanceDbRecommender.#open(options, settings, {
       digest: () =>
         sha256OfFile(path).catch((error: unknown) => {
           throw toDataError(error, path);
         }),
-      read: () => readCatalogueRows(path, { ...catalogueOptions(options), ...(signal ? { signal } : {}) }),
+      read: () => readCatalogueRows(path, { ...settings, ...(signal ? { signal } : {}) }),
       defaultDir: join(".rec-r1", "index"),
     });
   }
@@ -138,111 +129,103 @@ export class LanceDbRecommender implements Recommender {
    * @throws as {@link fromJsonl}
    */
   static async fromRows(rows: Iterable<object>, options: LanceDbOptions): Promise<LanceDbRecommender> {
+    const settings = resolveOptions(options);
     const list = [...rows];
-    return LanceDbRecommender.#open(options, {
+    return LanceDbRecommender.#open(options, settings, {
       digest: () => Promise.resolve(sha256OfJson(list)),
-      read: () => checkRows(list, catalogueOptions(options)),
+      read: () => checkRows(list, settings),
       defaultDir: inMemory,
     });
   }
 
-  static async #open(options: LanceDbOptions, rows: Rows): Promise<LanceDbRecommender> {
-    const storedFields = options.store ?? options.text;
-    const concurrency = options.concurrency ?? 8;
-    checkFieldNames("text", options.text, false);
-    checkFieldNames("store", storedFields, true);
-    checkWhole("concurrency", concurrency);
-    const analysis = resolveAnalysis(options);
+  static async #open(options: LanceDbOptions, settings: Settings, rows: Rows): Promise<LanceDbRecommender> {
     throwIfAborted(options.signal);
     const contents = await rows.digest();
     const { lance, version } = await loadNative();
-    const identity = { format: indexFormat, version, contents, ...catalogueOptions(options), storedFields };
-    const key = createHash("sha256")
-      .update(JSON.stringify({ ...identity, fts: toFtsOptions(analysis) }))
-      .digest("hex");
-    const index = await openOrBuildIndex({
-      key,
-      readRows: rows.read,
-      storedFields,
-      analysis,
-      indexDir: options.indexDir ?? rows.defaultDir,
-      signal: options.signal,
-      onProgress: options.onProgress,
-    });
-    return new LanceDbRecommender(lance, index, key, concurrency);
+    const { encoder, isOurs } = await openEncoder(options, settings);
+    const closeEncoder = async (): Promise<void> => {
+      if (isOurs) await encoder?.close();
+    };
+    try {
+      const key = identify(contents, version, settings, encoder);
+      const index = await openOrBuildIndex({
+        key,
+        settings,
+        encoder,
+        readRows: rows.read,
+        indexDir: options.indexDir ?? rows.defaultDir,
+        signal: options.signal,
+        onProgress: options.onProgress,
+      });
+      const searcher = new Searcher(lance, index, settings, encoder);
+      const release = async (): Promise<void> => {
+        await searcher.running.settled();
+        await closeIndex(index);
+        await closeEncoder();
+      };
+      return new LanceDbRecommender(index, searcher, settings, key, { release });
+    } catch (error) {
+      await closeEncoder();
+      throw error;
+    }
   }
 
-  /** Items in the catalogue. */
+  /** Items in the catalogue, filtered or not. */
   get size(): number {
     return this.#index.items.size;
   }
 
   /**
+   * The same catalogue of which only items that match `filter` answer (and this one's own filter no longer counts).
+   * Statistics of words stay those of the whole catalogue. It uses this one's index and can't be asked after this one
+   * is closed.
+   * @throws ConfigError on a field that `filterFields` doesn't name, or a condition that doesn't go with its type
+   */
+  filtered(filter: Filter): LanceDbRecommender {
+    const settings = { ...this.#settings, where: toWhere(filter, this.#settings.filterFields) };
+    return new LanceDbRecommender(this.#index, this.#searcher, settings, this.#key, { parent: this.#parent ?? this });
+  }
+
+  /**
    * Hits of each query, by score, ties by id (code units ascending). Equal texts are asked once; at most `concurrency`
    * queries are asked at a time.
-   * @throws RecommenderError when `topK` isn't a whole number above 0 or LanceDB fails; AbortError
+   * @throws RecommenderError when `topK` isn't a whole number above 0 or LanceDB fails; EngineError when the encoder
+   * fails; AbortError
    */
   async search(queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> {
     checkTopK(this.name, topK);
     throwIfAborted(signal);
     this.#checkOpen();
     const texts = [...new Set(queries.map(({ text }) => text))];
-    const answers = new Map<string, Hit[]>();
-    let next = 0;
-    let failed = false;
-    const work = async (): Promise<void> => {
-      while (next < texts.length && !failed && !signal?.aborted) {
-        const text = texts[next++] as string;
-        answers.set(text, await this.#ask(text, topK));
-      }
-    };
-    const workers = Array.from({ length: Math.min(this.#concurrency, texts.length) }, () =>
-      work().catch((error: unknown) => {
-        failed = true;
-        throw error;
-      }),
+    const found = await this.#running.track(
+      this.#searcher.search(texts, { topK, where: this.#settings.where, signal }),
     );
-    // Closing waits for the workers, also where the caller was told of an abort or a failure before they ended.
-    for (const worker of workers) void this.#running.track(worker);
-    await raceAbort(Promise.all(workers), signal);
-    throwIfAborted(signal);
-    return queries.map(({ text }) => (answers.get(text) as Hit[]).slice());
-  }
-
-  async #ask(text: string, topK: number): Promise<Hit[]> {
-    const words = toMatchQuery(text, textColumn, this.#lance as never);
-    if (!words) return [];
-    const { table, items } = this.#index;
-    const most = Math.min(items.size, topK + maxTies);
-    let limit = Math.min(most, topK + tieMargin);
-    for (;;) {
-      let found: Found;
-      try {
-        const query = table.query().fullTextSearch(words).select(["_score"]).withRowId().limit(limit);
-        found = orderFound(await query.toArrow(), items);
-      } catch (cause) {
-        if (cause instanceof RecommenderError) throw cause;
-        throw new RecommenderError(
-          "RECOMMENDER_FAILED",
-          `lancedb: could not search for ${JSON.stringify(text.slice(0, 80))}: ${(cause as Error).message}`,
-          { cause },
-        );
-      }
-      const { places, scores } = found;
-      const isWhole = places.length < limit || limit === most;
-      if (isWhole || (scores[limit - 1] as number) < (scores[topK - 1] as number)) {
-        const length = Math.min(topK, places.length);
-        return Array.from({ length }, (_, i) => {
-          const place = places[i] as number;
-          return { id: items.idAt(place), score: scores[i] as number, payload: items.payloadAt(place) };
-        });
-      }
-      limit = Math.min(most, limit * 4);
-    }
+    const { items } = this.#index;
+    const answers = new Map(texts.map((text, i) => [text, found[i] as (typeof found)[number]]));
+    return queries.map(({ text }) => {
+      const { places, scores } = answers.get(text) as (typeof found)[number];
+      return places.map((place, i) => ({
+        id: items.idAt(place),
+        score: scores[i] as number,
+        payload: items.payloadAt(place),
+      }));
+    });
   }
 
   fingerprint(): Promise<string> {
-    return Promise.resolve(this.#fingerprint);
+    const { search, fusion, vectors, textColumns, where } = this.#settings;
+    const asked = {
+      search,
+      where,
+      weights: textColumns.map(({ weight }) => weight),
+      ...(search === "hybrid" ? { fusion } : {}),
+      ...(search !== "bm25" ? { vectors } : {}),
+    };
+    return Promise.resolve(
+      `lancedb:${createHash("sha256")
+        .update(`${this.#key}${JSON.stringify(asked)}`)
+        .digest("hex")}`,
+    );
   }
 
   has(id: string): Promise<boolean> {
@@ -254,7 +237,7 @@ export class LanceDbRecommender implements Recommender {
     if (this.#closed) return;
     this.#closed = true;
     await this.#running.settled();
-    closeIndex(this.#index);
+    await this.#release?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -262,12 +245,9 @@ export class LanceDbRecommender implements Recommender {
   }
 
   #checkOpen(): void {
-    if (this.#closed) {
+    const isParentClosed = this.#parent !== undefined && this.#parent.#closed;
+    if (this.#closed || isParentClosed) {
       throw new RecommenderError("RECOMMENDER_CLOSED", "lancedb: was closed; nothing can be asked of it any more.");
     }
   }
-}
-
-function catalogueOptions(options: LanceDbOptions): { idField: string; textFields: readonly string[] } {
-  return { idField: options.id ?? "id", textFields: options.text };
 }

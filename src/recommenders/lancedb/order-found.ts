@@ -9,26 +9,27 @@ export interface Found {
   scores: number[];
 }
 
-/** Columns `_rowid` and `_score` of an answer, whose rows LanceDB orders by score alone. */
+/** Columns `_rowid` and `_score` or `_distance` of an answer, whose rows LanceDB orders by these alone. */
 type Answer = Pick<Table, "batches">;
 
 /**
  * An answer by score descending, ties by id ascending (code units).
- * @throws RecommenderError when the answer isn't one of `_rowid` and `_score`.
+ * @param column `_distance` is 1 − the dot product, which is then the score
+ * @throws RecommenderError when the answer lacks one of its columns.
  */
-export function orderFound(answer: Answer, items: ItemStore): Found {
+export function orderFound(answer: Answer, items: ItemStore, column: "_score" | "_distance" = "_score"): Found {
   const places: number[] = [];
   const scores: number[] = [];
   for (const batch of answer.batches) {
     if (batch.numRows === 0) continue;
     const rowIds: unknown = batch.getChild("_rowid")?.toArray();
-    const batchScores: unknown = batch.getChild("_score")?.toArray();
+    const batchScores: unknown = batch.getChild(column)?.toArray();
     if (!(rowIds instanceof BigUint64Array) || !(batchScores instanceof Float32Array)) {
       throw new RecommenderError("RECOMMENDER_BAD_ANSWER", "lancedb: the answer lacks row ids or scores.");
     }
     for (let i = 0; i < batch.numRows; i++) {
       places.push(items.indexOf(Number(rowIds[i])));
-      scores.push(batchScores[i] as number);
+      scores.push(column === "_score" ? (batchScores[i] as number) : 1 - (batchScores[i] as number));
     }
   }
   return sortTies(places, scores, items);

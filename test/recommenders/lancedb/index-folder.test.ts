@@ -126,27 +126,81 @@ describe("an index folder", () => {
     }
   });
 
-  it("leaves nothing behind when the catalogue is unusable or the building is stopped", async () => {
-    const controller = new AbortController();
-    const stopping = openAndAsk("pen", { signal: controller.signal, onProgress: () => controller.abort() });
-    await expect(stopping).rejects.toMatchObject({ code: "ABORTED" });
-    await expect.poll(() => readdir(indexDir)).toEqual([]);
+  it("leaves nothing behind when the catalogue is unusable", async () => {
     await writeRows([{ id: "1", title: "red pen" }, { id: "1", title: "blue pen" }]); // prettier-ignore
     await expect(openAndAsk("pen")).rejects.toMatchObject({ code: "DATA_DUPLICATE_ID" });
     expect(await readdir(indexDir)).toEqual([]);
     expect((await openAndAsk("pen", { id: "title", text: ["id"] })).stages).toEqual(built);
   });
 
-  it("sweeps away what a process that was killed left long ago", async () => {
-    const old = join(indexDir, "abc.tmp-1-0123abcd");
-    const fresh = join(indexDir, "abc.tmp-2-0123abcd");
-    for (const path of [old, fresh]) await mkdir(join(path, "items.lance"), { recursive: true });
-    const longAgo = new Date(Date.now() - 2 * 24 * 3600 * 1000);
-    await utimes(old, longAgo, longAgo);
+  it("is gone on with where building was stopped", async () => {
+    await writeRows(Array.from({ length: 45_000 }, (_, i) => ({ id: `i${i}`, title: `pen word${i}` })));
+    const whole = await openAndAsk("word44999", { indexDir: join(folder, "other") });
+    const controller = new AbortController();
+    const stopAt = ({ stage, rows }: IndexProgress): void => {
+      if (stage === "reading" && rows === 20_000) controller.abort();
+    };
+    const stopped = openAndAsk("pen", { signal: controller.signal, onProgress: stopAt });
+    await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
+    await expect.poll(async () => (await readdir(indexDir)).filter((name) => name.endsWith(".lock"))).toEqual([]);
+    expect(await readdir(indexDir)).toEqual([expect.stringMatching(/\.part$/)]);
+    const seen: IndexProgress[] = [];
+    const recommender = await LanceDbRecommender.fromJsonl(catalogue, {
+      text: ["title"],
+      indexDir,
+      onProgress: (progress) => seen.push({ ...progress }),
+    });
+    expect(seen.map(({ rows }) => rows)).toEqual([20_000, 40_000, 45_000, 45_000, 45_000]);
+    expect(recommender.size).toBe(45_000);
+    const texts = ["word0", "word19999", "word20000", "word44999"];
+    const answers = await recommender.search(texts.map((text) => ({ text })), { topK: 2 }); // prettier-ignore
+    expect(answers.map((hits) => hits.map(({ id }) => id))).toEqual([["i0"], ["i19999"], ["i20000"], ["i44999"]]);
+    expect(await recommender.fingerprint()).toBe(whole.fingerprint);
+    await recommender.close();
+    expect(await readdir(indexDir)).toHaveLength(1);
+  });
+
+  it("is gone on with where the process that built it was killed, and a part that can't be read is made anew", async () => {
+    await writeRows(Array.from({ length: 45_000 }, (_, i) => ({ id: `i${i}`, title: `pen word${i}` })));
+    const script = `
+      import { createJiti } from "jiti";
+      const { LanceDbRecommender } = await createJiti(import.meta.url).import(process.argv[1]);
+      const onProgress = ({ rows }) => rows >= 20_000 && process.kill(process.pid, "SIGKILL");
+      await LanceDbRecommender.fromJsonl(process.argv[2], { text: ["title"], indexDir: process.argv[3], onProgress });`;
+    const module = join(import.meta.dirname, "../../../src/recommenders/lancedb/index.ts");
+    const killBuilder = () =>
+      run(process.execPath, ["--input-type=module", "-e", script, module, catalogue, indexDir]).catch(
+        (error: { signal?: string }) => error.signal,
+      );
+    const rowsSeen = async (): Promise<number[]> => {
+      const rows: number[] = [];
+      const found = await openAndAsk("word31234", { onProgress: (progress) => rows.push(progress.rows) });
+      expect(found.ids).toEqual(["i31234"]);
+      return rows;
+    };
+    expect(await killBuilder()).toBe("SIGKILL");
+    expect((await readdir(indexDir)).sort()).toEqual([expect.stringMatching(/lock$/), expect.stringMatching(/part$/)]);
+    expect(await rowsSeen()).toEqual([20_000, 40_000, 45_000, 45_000, 45_000]);
+    await rm(indexDir, { recursive: true });
+    expect(await killBuilder()).toBe("SIGKILL");
+    const part = join(indexDir, (await readdir(indexDir)).find((name) => name.endsWith(".part")) as string);
+    for (const entry of await readdir(part, { recursive: true, withFileTypes: true })) {
+      if (entry.isFile() && entry.name.endsWith(".manifest")) await truncate(join(entry.parentPath, entry.name), 10);
+    }
+    expect(await rowsSeen()).toEqual([20_000, 40_000, 45_000, 45_000, 45_000]);
+    expect(await readdir(indexDir)).toHaveLength(1);
+  }, 120_000);
+
+  it("sweeps away what builds that were cut off left long ago", async () => {
+    const old = [join(indexDir, "abc.part"), join(indexDir, "abc.tmp-1-0123abcd")];
+    const fresh = join(indexDir, "def.part");
+    for (const path of [...old, fresh]) await mkdir(join(path, "items.lance"), { recursive: true });
+    const longAgo = new Date(Date.now() - 8 * 24 * 3600 * 1000);
+    for (const path of old) await utimes(path, longAgo, longAgo);
     await openAndAsk("pen");
     const left = await readdir(indexDir);
     expect(left).toHaveLength(2);
-    expect(left).toContain("abc.tmp-2-0123abcd");
+    expect(left).toContain("def.part");
   });
 
   it.skipIf(process.getuid?.() === 0)("says where it can't be written (root may write everywhere)", async () => {

@@ -162,7 +162,7 @@ describe("icons", () => {
   let icons: Awaited<ReturnType<typeof loadIcons>>;
   let recommender: LanceDbRecommender;
   beforeAll(async () => {
-    icons = await loadIcons();
+    icons = await loadIcons({ seed: 4 });
     recommender = await LanceDbRecommender.fromRows(icons.catalogue, { text: ["title"], stopWords: true });
   });
   afterAll(() => recommender.close());
