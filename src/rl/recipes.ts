@@ -20,6 +20,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
       groupSize: 12,
       temperature: 0.6,
       topP: 0.95,
+      correctTruncation: false,
       maxTokens: 512,
       learningRate: 1e-6,
       klCoef: 0.001,

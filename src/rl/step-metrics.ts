@@ -1,7 +1,7 @@
 /** The figures of one step, from its rollouts and its optimizer steps. */
 import type { Datum, ForwardBackwardResult, OptimResult } from "../engines/engine.ts";
 import { hasVariance, meanOf, standardDeviation } from "./advantage.ts";
-import type { Group } from "./rollout.ts";
+import type { Group, Rollout } from "./rollout.ts";
 
 /** Figures of the rollouts of a step. Shares are of rollouts unless they say `Groups`. */
 export function measureRollouts(groups: readonly Group<unknown>[]): Record<string, number> {
@@ -29,10 +29,21 @@ export function measureRollouts(groups: readonly Group<unknown>[]): Record<strin
     queryWords: meanOf(queries.map((query) => query.split(/\s+/).length)),
     completionTokens: meanOf(all.map(({ turns }) => turns.reduce((sum, { sample }) => sum + sample.ids.length, 0))),
     shortenedPrompts: groups.filter(({ isShortened }) => isShortened).length / Math.max(1, groups.length),
+    ...measureTruncation(all),
     ...Object.fromEntries(
       partNames.map((name) => [`part/${name}`, meanOf(scored.map(({ parts }) => parts[name] ?? 0))]),
     ),
   };
+}
+
+/**
+ * What top-p, top-k and min-p did, where they were on: `keptMass`, the mean probability of the tokens that could be drawn,
+ * and `samplerKl`, the divergence in nats of the distribution that was drawn from to the policy's (−log keptMass).
+ */
+function measureTruncation(rollouts: readonly Rollout[]): Record<string, number> {
+  const masses = rollouts.flatMap(({ turns }) => turns.flatMap(({ sample }) => Array.from(sample.keptMass ?? [])));
+  if (masses.length === 0) return {};
+  return { keptMass: meanOf(masses), samplerKl: -meanOf(masses.map(Math.log)) };
 }
 
 /** Gathers what the optimizer steps of one training step report. */

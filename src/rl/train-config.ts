@@ -28,6 +28,12 @@ export const trainConfigSchema = z.object({
     .describe("longest prompt, in tokens; longer ones are made shorter by the task; 0: what the context allows"),
   temperature: z.number().positive().default(1).describe("sampling temperature in training"),
   topP: z.number().gt(0).max(1).default(1).describe("nucleus sampling in training; 1: off"),
+  topK: countOrOff().default(0).describe("sample from so many of the likeliest tokens only; 0: off"),
+  minP: share().default(0).describe("sample only tokens at least this share as likely as the likeliest; 0: off"),
+  correctTruncation: z
+    .boolean()
+    .default(true)
+    .describe("weigh tokens by the probability that topP, topK and minP left, to make up for the cut"),
   resampleRounds: countOrOff()
     .default(0)
     .describe("times a step draws new prompts for groups whose rewards are all equal (DAPO's dynamic sampling)"),

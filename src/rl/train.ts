@@ -7,8 +7,11 @@
  * between: evaluation on the validation split, checkpoints, the best one kept.
  *
  * Where it departs from the textbook:
- * - Groups whose rewards are all equal have zero advantage and are left out of the backward pass; the loss still divides
- *   by their tokens. A batch without any difference leaves the weights and the optimizer alone.
+ * - Groups whose rewards are all equal, and single completions without advantage, have no gradient and are left out of
+ *   the backward pass; the loss still divides by their tokens. A batch without any difference leaves the weights and
+ *   the optimizer alone.
+ * - Where top-p, top-k or min-p cut the distribution, a token's term is weighted by the probability that was left, which
+ *   makes up for the cut among the tokens that could be drawn.
  * - A rollout on which the recommender failed is dropped: it is in no baseline and in no loss.
  * - The reference of the KL term is the untrained policy, never refreshed.
  * - Optional and off by default: a supervised warm-up before the first step (on text of the task's own, or on the best
@@ -32,6 +35,7 @@ import { answerExamples, checkEvaluationFailures, scoreAnswers } from "./evaluat
 import type { EndReason, OnTrainEvent } from "./events.ts";
 import { learningRateAt } from "./learning-rate.ts";
 import { withLengthCost } from "./length-cost.ts";
+import { findLongestStep } from "./longest-step.ts";
 import { recommenderInMode, taskInMode } from "./modes.ts";
 import { encodeMessages } from "./prompt.ts";
 import { PromptOrder } from "./prompt-order.ts";
@@ -144,6 +148,13 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       spent: { startedAt, steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
       weightsInMidStep: false,
     };
+    if (session.state.step < totalSteps) {
+      await engine.tryStep?.({
+        ...findLongestStep({ engine, task, train: session.train, config }),
+        sampling: { ...samplingParams(loop, 0, 0), onProgress: () => {} },
+        loss: policyLoss(config, []),
+      });
+    }
     const reason = await runLoop(loop, totalSteps);
     onEvent({ kind: "end", reason, step: loop.state.step, best: loop.state.best });
     return { runDir, step: loop.state.step, reason, best: loop.state.best };
@@ -264,7 +275,7 @@ async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Pr
   }
 
   // Data of the groups that carry a gradient, with the reference's log-probs where the loss needs them.
-  for (const group of batch_P) if (group.learns) group.data_G = toData(group);
+  for (const group of batch_P) if (group.learns) group.data_G = toData(group, config);
   if (config.klCoef > 0) {
     const start = performance.now();
     const data = batch_P.flatMap(({ data_G }) => data_G);
@@ -342,16 +353,22 @@ function setAdvantages(batch_P: readonly BatchGroup<unknown>[], config: TrainCon
   });
 }
 
-/** Every completion of a rollout (of an episode, its turns) has the rollout's advantage. */
-function toData({ scored_G, advantages_G }: BatchGroup<unknown>): Datum[] {
-  return scored_G.flatMap(({ turns }, g) =>
-    turns.map(({ promptIds, sample }) => ({
+/**
+ * Every completion of a rollout (of an episode, its turns) has the rollout's advantage. Without one, and without a KL
+ * term, it has no gradient and is left out.
+ */
+function toData({ scored_G, advantages_G }: BatchGroup<unknown>, config: TrainConfig): Datum[] {
+  return scored_G.flatMap(({ turns }, g) => {
+    const advantage = advantages_G[g] as number;
+    if (advantage === 0 && config.klCoef === 0) return [];
+    return turns.map(({ promptIds, sample }) => ({
       prompt: promptIds,
       completion: sample.ids,
       oldLogprobs: sample.logprobs,
-      advantage: advantages_G[g] as number,
-    })),
-  );
+      advantage,
+      ...(config.correctTruncation && sample.keptMass ? { weights: sample.keptMass } : {}),
+    }));
+  });
 }
 
 /** The loss of a minibatch, divided by all of its completions, those without a gradient included. */
@@ -466,6 +483,8 @@ function samplingParams<E extends object>(loop: Loop<E>, step: number, round: nu
     maxTokens: config.maxTokens,
     temperature: config.temperature,
     topP: config.topP,
+    topK: config.topK,
+    minP: config.minP,
     seed: randomStream(config.seed, "sample", step, round).nextInt(2 ** 31),
     onProgress: (done) => onEvent({ kind: "progress", activity: "sampling", step, done, total }),
     ...(signal ? { signal } : {}),
