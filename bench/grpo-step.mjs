@@ -88,7 +88,7 @@ async function alternate(ours, gemm, peer, rounds, log) {
     const own = await ours.step();
     const after = await gemm.measure();
     const rate = Math.max(before.gflops, after.gflops);
-    const other = await peer?.step();
+    const other = await peer?.round();
     log(
       `round ${round}: ours ${own.total.toFixed(1)} s (sampling ${own.sample.toFixed(1)}, learning ` +
         `${own.learn.toFixed(1)})${other ? `, TRL ${other.seconds.toFixed(1)} s` : ""}; matrix products at ` +

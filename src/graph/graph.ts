@@ -136,6 +136,7 @@ export class Graph {
   /** The graph as a serialized ONNX model (opset 21 and Microsoft's operators). */
   encode(name: string): Uint8Array {
     const rename = (names: string[]): string[] => names.map((value) => this.renamed.get(value) ?? value);
+    const { nodes, used } = this.findUsed();
     return encodeModel({
       irVersion: 10,
       producerName: "rec-r1",
@@ -145,12 +146,24 @@ export class Graph {
       ],
       graph: {
         name,
-        node: this.nodes.map((node) => ({ ...node, input: rename(node.input), output: rename(node.output) })),
-        initializer: this.initializers,
+        node: nodes.map((node) => ({ ...node, input: rename(node.input), output: rename(node.output) })),
+        initializer: this.initializers.filter(({ name: constant }) => used.has(constant as string)),
         input: this.inputs,
         output: this.outputs,
       },
     });
+  }
+
+  /** Nodes that an output depends on, in order, and every name that they use: onnxruntime would run the others, too. */
+  private findUsed(): { nodes: Graph["nodes"]; used: ReadonlySet<string> } {
+    const used = new Set(this.renamed.keys());
+    const nodes: Graph["nodes"] = [];
+    for (const node of this.nodes.slice().reverse()) {
+      if (!node.output.some((name) => used.has(name))) continue;
+      nodes.push(node);
+      for (const name of node.input) used.add(name);
+    }
+    return { nodes: nodes.reverse(), used };
   }
 
   private initializer(type: ElementType, shape: readonly number[], rawData: Uint8Array): Value {

@@ -165,6 +165,30 @@ describe("Session", () => {
     await session.close();
   });
 
+  it("leaves out what no output depends on", async () => {
+    const graph = new Graph();
+    const x = graph.input("x", "float32", [2]);
+    graph.output("y", Exp(x));
+    // Two numbers can't be three: it would fail if it ran.
+    Mul(Reshape(x, [3], [3]), graph.constant([1, 2, 3]));
+    const session = await Session.create("pruned", graph, { threads: 1 });
+    const results = { y: float32(0, 0) };
+    await session.run({ x: float32(0, 1) }, results);
+    expect([...results.y.data]).toEqual([1, Math.fround(Math.E)]);
+    await session.close();
+  });
+
+  it("says that memory is short when it is", async () => {
+    const graph = new Graph();
+    const sizes = graph.input("sizes", "int64", [1]);
+    const spec = { type: "float32", shape: ["n"] } as const;
+    graph.output("y", Exp(graph.node("ConstantOfShape", [sizes], {}, [spec])[0]!));
+    const session = await Session.create("huge", graph, { threads: 1 });
+    const feeds = { sizes: { shape: [1], data: BigInt64Array.of(2n ** 46n) } };
+    await expect(session.run(feeds, {}, ["y"])).rejects.toMatchObject({ code: "ENGINE_MEMORY" });
+    await session.close();
+  });
+
   it("waits for a run in progress when it is closed, and refuses another", async () => {
     const graph = new Graph();
     const x = graph.input("x", "float32", [256, 256]);

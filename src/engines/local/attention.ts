@@ -15,6 +15,7 @@ import {
   Mul,
   ReduceSum,
   Reshape,
+  ReshapeLike,
   ReshapeTo,
   Softmax,
   Split,
@@ -49,7 +50,7 @@ export interface PackedIndices {
   prefixKeyMask: Value;
   /** `[P, 1, G·T, T]`: causal, and only real keys. */
   promptMask: Value;
-  /** `[P, 1, 1, 1, T]`: which prompt slots are real. */
+  /** `[P, 1, 1, T]`: which prompt slots are real. */
   promptKeyMask: Value;
   /** `[1, 1, 1, G·C, C]`: causal. */
   completionMask: Value;
@@ -57,12 +58,14 @@ export interface PackedIndices {
   promptKeySizes: Value;
   /** `[3]` int64: F, T and C. */
   completionKeySizes: Value;
+  /** `[4]` int64: the sizes that merge scores `[P, kvHeads, n, G·C, C]` to `[P, kvHeads, n·G·C, C]`: 0, 0, −1 and C. */
+  ownScoreSizes: Value;
 }
 
 /** The indices that prompts alone need. */
 export type PromptIndices = Omit<
   PackedIndices,
-  "completionRows" | "promptKeyMask" | "completionMask" | "completionKeySizes"
+  "completionRows" | "promptKeyMask" | "completionMask" | "completionKeySizes" | "ownScoreSizes"
 >;
 
 /** Rows to slots: `[N, features]` to `[.., features]` for each index input. */
@@ -199,6 +202,7 @@ export function promptAttention(projected: Projected, indices: PromptIndices, co
 export function packedAttention(projected: Projected, indices: PackedIndices, config: ModelConfig): Value {
   const { kvHeads, heads, headDim } = config;
   const group = heads / kvHeads;
+  const alpha = 1 / Math.sqrt(headDim);
   const levels = [indices.prefixRows, indices.promptRows, indices.completionRows];
   const [prefix, prompt, completion] = slotsOf(projected, levels, indices.rowSlots) as [Slots, Slots, Slots];
   const upper = attendPrompts(prefix, prompt, indices, config);
@@ -213,23 +217,34 @@ export function packedAttention(projected: Projected, indices: PackedIndices, co
     [0, 0, 0, -1, headDim],
     ["P", kvHeads, "n", "GC", headDim],
   );
-  const [ownKeys, ownValues] = [completion.k, completion.v].map((x) =>
-    Transpose(Reshape(x, [0, 0, 0, kvHeads, headDim], ["P", "n", "C", kvHeads, headDim]), [0, 3, 1, 2, 4]),
-  ) as [Value, Value];
-  const shared = (x: Value): Value => {
-    const [batch, , length] = x.shape as [Dimension, Dimension, Dimension];
-    return Reshape(x, [0, 0, 1, -1, headDim], [batch, kvHeads, 1, length, headDim]);
-  };
-  const mixed = attendTo(
-    queries,
-    [
-      { keys: shared(upper.prefixKeys), values: shared(upper.prefixValues), mask: indices.prefixKeyMask, size: "F" },
-      { keys: shared(upper.promptKeys), values: shared(upper.promptValues), mask: indices.promptKeyMask, size: "T" },
-      { keys: ownKeys, values: ownValues, mask: indices.completionMask, size: "C" },
-    ],
-    indices.completionKeySizes,
-    config,
+  const [ownKeys, ownValues] = [completion.k, completion.v].map((rows) => {
+    const split = Reshape(rows, [0, 0, 0, kvHeads, headDim], ["P", "n", "C", kvHeads, headDim]);
+    return Transpose(split, [0, 3, 1, 2, 4]);
+  }) as [Value, Value];
+
+  // What a group's completions share is multiplied once for all of them: one large product instead of n small ones.
+  const merged = Reshape(queries, [0, 0, -1, headDim], ["P", kvHeads, "nGC", headDim]);
+  const scoresOn = (keys: Value, mask: Value): Value => Add(FusedMatMul(merged, keys, { transB: true, alpha }), mask);
+  const ownScores = Add(FusedMatMul(queries, ownKeys, { transB: true, alpha }), indices.completionMask);
+  const probabilities = Softmax(
+    Concat(
+      [
+        scoresOn(upper.prefixKeys, indices.prefixKeyMask),
+        scoresOn(upper.promptKeys, indices.promptKeyMask),
+        ReshapeTo(ownScores, indices.ownScoreSizes, ["P", kvHeads, "nGC", "C"]),
+      ],
+      -1,
+      "F+T+C",
+    ),
   );
+  const [onPrefix, onPrompt, onOwn] = Split(probabilities, -1, indices.completionKeySizes, ["F", "T", "C"]) as [
+    Value,
+    Value,
+    Value,
+  ];
+  const shared = Add(MatMul(onPrefix, upper.prefixValues), MatMul(onPrompt, upper.promptValues));
+  const own = MatMul(ReshapeLike(onOwn, ownScores), ownValues);
+  const mixed = Add(ReshapeLike(shared, own), own);
   const outSplit = Reshape(mixed, [0, 0, 0, group, -1, headDim], ["P", kvHeads, "n", group, "C", headDim]);
   const completionOut = Reshape(
     Transpose(outSplit, [0, 2, 4, 1, 3, 5]),

@@ -113,9 +113,10 @@ function scoreGraph(config: ModelConfig, chunks: number, training?: Training) {
   const indices: PackedIndices = {
     ...promptInputs(graph),
     completionRows: graph.input("completionRows", "int64", ["P", "n", "C"]),
-    promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, 1, "T"]),
+    promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, "T"]),
     completionMask: graph.input("completionMask", "float32", [1, 1, 1, "GC", "C"]),
     completionKeySizes: graph.input("completionKeySizes", "int64", [3]),
+    ownScoreSizes: graph.input("ownScoreSizes", "int64", [4]),
   };
   const hidden = transformer(
     weights,
@@ -136,11 +137,10 @@ function scoreGraph(config: ModelConfig, chunks: number, training?: Training) {
   return { graph, weights, logprobs, entropy };
 }
 
-/** Packed groups → `logprobs` and `entropy` `[M, 1]` of their completions' tokens. */
+/** Packed groups → `logprobs` `[M, 1]` of their completions' tokens. */
 export function buildScoreGraph(config: ModelConfig, chunks: number): BuiltGraph {
-  const { graph, weights, logprobs, entropy } = scoreGraph(config, chunks);
+  const { graph, weights, logprobs } = scoreGraph(config, chunks);
   graph.output("logprobs", logprobs);
-  graph.output("entropy", entropy);
   return { graph, weightNames: [...weights.all.keys()] };
 }
 

@@ -77,11 +77,11 @@ function promptMask(lengths: readonly number[], slots: number, queriesPerKey: nu
   return { shape: [lengths.length, 1, queriesPerKey * slots, slots], data };
 }
 
-/** Mask `[P, .. 1, T]` with `ones` axes of size 1 between: which of T keys each of P prompts has. */
-export function keyMask(lengths: readonly number[], slots: number, ones: number): TensorData {
+/** Mask `[P, 1, 1, T]`: which of T keys each of P prompts has. */
+export function keyMask(lengths: readonly number[], slots: number): TensorData {
   const data = new Float32Array(lengths.length * slots).fill(masked);
   lengths.forEach((length, p) => data.fill(0, p * slots, p * slots + length));
-  return { shape: [lengths.length, ...Array<number>(ones).fill(1), slots], data };
+  return { shape: [lengths.length, 1, 1, slots], data };
 }
 
 /** Mask `[1, 1, 1, L]`: the first `filled` of `capacity` keys. */
@@ -209,9 +209,10 @@ export function packGroups(groups: readonly Group[], queriesPerKey: number, chun
       ...rows.feeds,
       promptRows: int64(promptRows, [groups.length, promptSlots]),
       completionRows: int64(completionRows, [groups.length, perGroup, completionSlots]),
-      promptKeyMask: keyMask(ownLengths, promptSlots, 3),
+      promptKeyMask: keyMask(ownLengths, promptSlots),
       completionMask: causalMask(completionSlots, queriesPerKey, 3),
       completionKeySizes: int64([firstPromptSlot, promptSlots, completionSlots]),
+      ownScoreSizes: int64([0, 0, -1, completionSlots]),
       scoreRows: int64(scoreRows),
       targets: int64(targets, [scored, 1]),
       chunkSizes: int64(chunkSizes),

@@ -36,7 +36,6 @@ export class WaveCache {
     this.promptKeyMask = keyMask(
       prompts.map((prompt) => prompt.length),
       this.slots,
-      2,
     );
   }
 

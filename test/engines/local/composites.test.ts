@@ -202,10 +202,11 @@ describe("packedAttention", () => {
         prefixMask: [1, 1, "GF", "F"],
         prefixKeyMask: [1, 1, 1, "F"],
         promptMask: ["P", 1, "GT", "T"],
-        promptKeyMask: ["P", 1, 1, 1, "T"],
+        promptKeyMask: ["P", 1, 1, "T"],
         completionMask: [1, 1, 1, "GC", "C"],
         promptKeySizes: [2],
         completionKeySizes: [3],
+        ownScoreSizes: [4],
       };
       const names = Object.keys(dimensions) as (keyof PackedIndices)[];
       const input = (features: number): Differentiable => ({ shape: [rows, features], dimensions: ["N", features] });

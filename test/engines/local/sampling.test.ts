@@ -203,6 +203,54 @@ describe("the distribution of first tokens", () => {
   });
 });
 
+describe("the probability that a cut leaves", () => {
+  it("is that of the tokens that could be drawn, for every token", async () => {
+    const engine = await makeTinyEngine();
+    for (const cut of [{ topP: 0.6 }, { topK: 3 }, { minP: 0.4 }, { topP: 0.9, topK: 5, minP: 0.05 }]) {
+      const [[sample]] = (await engine.sample([prompts[0]!], { ...drawn, n: 1, ...cut, ignoreEnd: true })) as [
+        [Sample],
+      ];
+      expect(sample.keptMass).toHaveLength(sample.ids.length);
+      for (let t = 0; t < sample.ids.length; t += 4) {
+        const before = [...prompts[0]!, ...sample.ids.slice(0, t)];
+        const sorted = (await firstLogprobs(engine, before)).map(Math.exp).sort((a, b) => b - a);
+        const { topP = 1, topK = 26, minP = 0 } = cut as { topP?: number; topK?: number; minP?: number };
+        let mass = 0;
+        sorted.forEach((p, rank) => {
+          if (rank < topK && p >= minP * sorted[0]! && mass < topP) mass += p;
+        });
+        expect(sample.keptMass![t]).toBeCloseTo(mass, 4);
+        expect(Math.exp(sample.logprobs[t]!)).toBeLessThanOrEqual(sample.keptMass![t]! + 1e-6);
+      }
+    }
+  });
+
+  it("is left out where nothing is cut", async () => {
+    const engine = await makeTinyEngine();
+    for (const params of [drawn, { ...drawn, temperature: 0, topP: 0.5 }]) {
+      const [[sample]] = (await engine.sample([prompts[0]!], params)) as [[Sample]];
+      expect(sample).not.toHaveProperty("keptMass");
+    }
+  });
+
+  it("makes up for the cut: the weighted terms average to the policy's own among what could be drawn", async () => {
+    const engine = await makeTinyEngine();
+    const prompt = prompts[1]!;
+    const logprobs = await firstLogprobs(engine, prompt);
+    const samples = (await engine.sample([prompt], { ...drawn, n: 3000, maxTokens: 1, topK: 4 }))[0]!;
+    const likeliest = logprobs
+      .map((logprob, id) => ({ id, p: Math.exp(logprob) }))
+      .sort((a, b) => b.p - a.p)
+      .slice(0, 4);
+    for (const { id, p } of likeliest) {
+      const weights = samples.map(({ ids, keptMass }) => (ids[0] === id ? keptMass![0]! : 0));
+      const mean = weights.reduce((a, b) => a + b, 0) / weights.length;
+      // Five standard errors of a share of 3,000.
+      expect(Math.abs(mean - p)).toBeLessThan(5 * Math.sqrt((p * (1 - p)) / 3000));
+    }
+  });
+});
+
 describe("the end of a completion", () => {
   const long: SamplingParams = { n: 8, maxTokens: 40, temperature: 1.5, seed: 2 };
 
