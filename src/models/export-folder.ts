@@ -66,12 +66,19 @@ export async function exportModel(source: string, folder: string): Promise<void>
     const tensors = [...model.weights].map(([name, { shape, data }]) => ({ name, shape, data }));
     await writeSafetensors(join(folder, "model.safetensors"), tensors);
     if (parts) {
-      await write("tokenizer.json", parts.tokenizerJson);
+      await write("tokenizer.json", { version: "1.0", ...parts.tokenizerJson, added_tokens: addedTokens(parts) });
       await write("tokenizer_config.json", tokenizerConfig(parts));
     }
   } catch (error) {
     throw describeFileError(error, "write the model to", folder);
   }
+}
+
+/** Added tokens with every field that other readers insist on. */
+function addedTokens({ tokenizerJson }: TokenizerParts): Record<string, unknown>[] {
+  const defaults = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: false };
+  const tokens = (tokenizerJson.added_tokens ?? []) as Record<string, unknown>[];
+  return tokens.map((token) => ({ ...defaults, ...token }));
 }
 
 function tokenizerConfig({

@@ -76,6 +76,9 @@ export const trainConfigSchema = z.object({
     .boolean()
     .default(true)
     .describe("with a KL term: groups whose rewards are all equal still get it (exact, but costs their backward pass)"),
+  overlapSteps: countOrOff()
+    .default(0)
+    .describe("steps that rollouts are collected ahead of training; needs an engine that samples while it trains"),
   epochsPerBatch: count().default(1).describe("passes over each step's rollouts"),
   minibatches: count().default(1).describe("optimizer steps in each pass"),
   distillCoef: z

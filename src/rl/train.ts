@@ -18,12 +18,16 @@
  *   queries that were found without the policy: `hindsight.ts`), cross-entropy on each group's best
  *   completion, negative advantages scaled down, groups without variance replaced by new ones.
  *
+ * With `overlapSteps` = k above 0 (asynchronous training), rollouts of the next k steps are collected while a step trains:
+ * their old log-probs are those of the weights that sampled, so the loss's ratios correct for the difference.
+ *
  * Every random number is addressed by (seed, purpose, step …) and all state is in the checkpoint, so a resumed run is
- * the run that was never interrupted. Knows nothing of files (`runs/`), models or search engines.
+ * the run that was never interrupted (but for rollouts that were being collected ahead: they are drawn anew). Knows
+ * nothing of files (`runs/`), models or search engines.
  *
  * Axis suffixes: `_P` prompts of the step, `_G` completions of a group.
  */
-import { EngineError, TaskError } from "../core/errors.ts";
+import { ConfigError, EngineError, TaskError } from "../core/errors.ts";
 import { randomStream, shuffle } from "../core/random.ts";
 import type { AdamParams, Datum, Engine, ForwardBackwardResult, Loss } from "../engines/engine.ts";
 import type { CachedRecommender } from "../recommenders/cached.ts";
@@ -42,6 +46,7 @@ import { PromptOrder } from "./prompt-order.ts";
 import { checkUnchanged, measureCache, shareOfShortAnswers, withMemory } from "./recommender-watch.ts";
 import { checkFailureShare, collectRollouts, toRolloutRecords } from "./rollout.ts";
 import type { Group, Rollout } from "./rollout.ts";
+import { RolloutsAhead } from "./rollouts-ahead.ts";
 import { openSession } from "./run-session.ts";
 import type { Session, TrainState } from "./run-session.ts";
 import { measureRollouts, UpdateMetrics } from "./step-metrics.ts";
@@ -101,6 +106,14 @@ interface StepOutcome {
   cache?: CacheRecord;
 }
 
+/** The rollouts of a step. */
+interface StepRollouts<E> {
+  groups: Group<E>[];
+  spare: Group<E>[];
+  cursor: number;
+  seconds: Record<string, number>;
+}
+
 /**
  * Trains the engine's policy on a task, and leaves everything about it in the run folder.
  * @throws ConfigError, DataError, CheckpointError before the first step; TaskError, RecommenderError
@@ -122,6 +135,12 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
     { source: `task "${ownTask.name}"`, values: ownTask.config },
     { source: "train()", values: given },
   ]);
+  if (config.overlapSteps > 0 && !engine.samplesWhileTraining) {
+    throw new ConfigError(
+      "CANNOT_OVERLAP",
+      `overlapSteps is ${config.overlapSteps}, but this engine can't sample while it trains. Set it to 0, or use an engine on a server.`,
+    );
+  }
   const { lengthCost: perWord, lengthFreeWords: freeWords } = config;
   const task = withLengthCost(taskInMode(ownTask, config.mode), { perWord, freeWords });
   const recommender = withMemory(recommenderInMode(ownRecommender, config.mode));
@@ -163,8 +182,22 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
   }
 }
 
+/** Collects rollouts of up to `overlapSteps` steps ahead. */
+function openAhead<E extends object>(loop: Loop<E>, lastStep: number): RolloutsAhead<StepRollouts<E>> {
+  const { config, order, signal } = loop;
+  const { overlapSteps: steps, promptsPerStep, resampleRounds } = config;
+  return new RolloutsAhead({
+    collect: (options) => collectGroups(loop, options),
+    steps,
+    lastStep,
+    foresee: (cursor) => (resampleRounds === 0 ? order.draw(cursor, promptsPerStep).cursor : undefined),
+    signal,
+  });
+}
+
 async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Promise<EndReason> {
   const { config, state } = loop;
+  const ahead = openAhead(loop, totalSteps);
   const { startedAt } = loop.spent;
   let savedAt = loop.resumedAt ?? 0;
   let stepSeconds = 0;
@@ -196,7 +229,7 @@ async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Pro
       }
       if (ended) return ended;
       const stepStart = performance.now();
-      await takeStep(loop, totalSteps);
+      await takeStep(loop, totalSteps, ahead);
       const seconds = (performance.now() - stepStart) / 1000;
       stepSeconds = stepSeconds === 0 ? seconds : 0.7 * stepSeconds + 0.3 * seconds;
     }
@@ -205,16 +238,22 @@ async function runLoop<E extends object>(loop: Loop<E>, totalSteps: number): Pro
     // Between two steps the weights are whole: what was learnt since the last checkpoint need not be lost.
     if (!loop.weightsInMidStep && state.step > savedAt) await saveCheckpoint(loop).catch(() => undefined);
     throw error;
+  } finally {
+    await ahead.close();
   }
 }
 
 /** One step of either phase, recorded. */
-async function takeStep<E extends object>(loop: Loop<E>, totalSteps: number): Promise<void> {
+async function takeStep<E extends object>(
+  loop: Loop<E>,
+  totalSteps: number,
+  ahead: RolloutsAhead<StepRollouts<E>>,
+): Promise<void> {
   const { config, state, folder } = loop;
   const step = state.step + 1;
   const phase = step <= config.warmupSteps ? "warmup" : "rl";
   const start = performance.now();
-  const outcome = phase === "warmup" ? await takeWarmupStep(loop, step) : await takePolicyStep(loop, step);
+  const outcome = phase === "warmup" ? await takeWarmupStep(loop, step) : await takePolicyStep(loop, step, ahead);
   const total = (performance.now() - start) / 1000;
   const record: StepRecord = { kind: "step", step, phase, values: outcome.values };
   await folder.appendMetrics(record);
@@ -253,12 +292,18 @@ function estimateSeconds<E extends object>(loop: Loop<E>, totalSteps: number): n
 }
 
 /** One step of reinforcement learning. */
-async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
+async function takePolicyStep<E extends object>(
+  loop: Loop<E>,
+  step: number,
+  ahead: RolloutsAhead<StepRollouts<E>>,
+): Promise<StepOutcome> {
   const { config, engine, recommender, folder, signal } = loop;
 
   // Rollouts. Those that stop the run are recorded, too: they say why.
   const missesBefore = recommender.stats.misses;
-  const { groups, spare, cursor, seconds } = await collectGroups(loop, step);
+  const { rollouts, staleness, waitSeconds } = await ahead.take(step, loop.state.cursor);
+  const { groups, spare, cursor, seconds } = rollouts;
+  if (config.overlapSteps > 0) seconds.wait = waitSeconds;
   const batch_P = groups.map((group) => toBatchGroup(group, config));
   setAdvantages(batch_P, config);
   const records = [...batch_P, ...spare.map((group) => toBatchGroup(group, config))].flatMap(
@@ -297,7 +342,7 @@ async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Pr
       const minibatch = shuffled_P.slice(first, first + size);
       const data = minibatch.flatMap(({ data_G }) => data_G);
       if (data.length === 0) continue;
-      const isFirst = epoch === 0 && metrics.isEmpty;
+      const isFirst = epoch === 0 && metrics.isEmpty && staleness === 0;
       const result = await engine.forwardBackward(data, policyLoss(config, minibatch), signal ? { signal } : {});
       metrics.addForwardBackward(data, result, isFirst);
       if (config.distillCoef > 0) await distillBest(loop, minibatch);
@@ -319,6 +364,7 @@ async function takePolicyStep<E extends object>(loop: Loop<E>, step: number): Pr
     shortAnswers: shareOfShortAnswers(all, loop.task.topK),
     ...metrics.summarise(),
     learningRate: adam.learningRate,
+    ...(config.overlapSteps > 0 ? { staleness } : {}),
   };
   const cache = measureCache(recommender, missesBefore, all);
   return { values, seconds, cursor, skipped: metrics.skipped > 0, cache };
@@ -443,14 +489,14 @@ function adamParams({ beta1, beta2, weightDecay, maxGradNorm }: TrainConfig, lea
  */
 async function collectGroups<E extends object>(
   loop: Loop<E>,
-  step: number,
-): Promise<{ groups: Group<E>[]; spare: Group<E>[]; cursor: number; seconds: Record<string, number> }> {
+  { step, cursor: from, signal }: { step: number; cursor: number; signal: AbortSignal },
+): Promise<StepRollouts<E>> {
   const { config, order, train } = loop;
   const used = new Set<LoadedExample<E>>();
   const learning: Group<E>[] = [];
   const equal: Group<E>[] = [];
   const seconds: Record<string, number> = { sample: 0, search: 0 };
-  let { cursor } = loop.state;
+  let cursor = from;
   for (let round = 0; round <= config.resampleRounds; round++) {
     const wanted = config.promptsPerStep - learning.length;
     if (wanted === 0 || (round > 0 && used.size + wanted > train.length)) break;
@@ -461,7 +507,7 @@ async function collectGroups<E extends object>(
       engine: loop.engine,
       recommender: loop.recommender,
       task: loop.task,
-      sampling: samplingParams(loop, step, round),
+      sampling: { ...samplingParams(loop, step, round), signal },
       maxFailureShare: config.maxFailureShare,
       maxPromptTokens: config.maxPromptTokens,
       overlongShare: config.overlongShare,
@@ -476,7 +522,7 @@ async function collectGroups<E extends object>(
 }
 
 function samplingParams<E extends object>(loop: Loop<E>, step: number, round: number): Parameters<Engine["sample"]>[1] {
-  const { config, signal, onEvent } = loop;
+  const { config, onEvent } = loop;
   const total = config.promptsPerStep * config.groupSize;
   return {
     n: config.groupSize,
@@ -487,7 +533,6 @@ function samplingParams<E extends object>(loop: Loop<E>, step: number, round: nu
     minP: config.minP,
     seed: randomStream(config.seed, "sample", step, round).nextInt(2 ** 31),
     onProgress: (done) => onEvent({ kind: "progress", activity: "sampling", step, done, total }),
-    ...(signal ? { signal } : {}),
   };
 }
 

@@ -1,6 +1,6 @@
 /** A server that answers as one did when it was recorded: every exchange of ../shared/fixtures, in its order. */
 import { existsSync, readFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -59,7 +59,7 @@ export async function startReplay(exchanges: readonly Exchange[], form: "json" |
       .map((exchange) => [(exchange.request as { request_id: string }).request_id, exchange]),
   );
   const asked: Replay["asked"] = [];
-  const server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const bytes = Buffer.concat(await request.toArray());
     const contentType = request.headers["content-type"] ?? "";
     const isProtobuf = contentType === "application/x-protobuf";
@@ -85,7 +85,8 @@ export async function startReplay(exchanges: readonly Exchange[], form: "json" |
     if (next < 0) return send(404, { detail: "Not Found" });
     const [exchange] = left.splice(next, 1);
     send((exchange as Exchange).status, (exchange as Exchange).response);
-  });
+  };
+  const server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
     server.closeAllConnections();
