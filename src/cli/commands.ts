@@ -34,6 +34,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./index-command.ts"),
   },
   {
+    name: "recipes",
+    description: "print the named sets of options, with their sources",
+    load: () => import("./recipes-command.ts"),
+  },
+  {
     name: "data",
     description: "check data files",
     load: () => import("./data-command.ts"),

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { resolveConfig } from "../core/config.ts";
 import type { ConfigLayer } from "../core/config.ts";
-import { recipeLayer, trainConfigSchema } from "../rl/train-config.ts";
+import { recipeEngineLayer, recipeLayer, trainConfigSchema } from "../rl/train-config.ts";
 import type { TrainConfig } from "../rl/train-config.ts";
 
 const engineShape = {
@@ -38,7 +38,7 @@ export function resolveLaunchConfig(layers: readonly ConfigLayer[]): {
   engine: EngineConfig;
   doctor: boolean;
 } {
-  const values = resolveConfig(launchConfigSchema, [recipeLayer(layers), ...layers]);
+  const values = resolveConfig(launchConfigSchema, [recipeLayer(layers), recipeEngineLayer(layers), ...layers]);
   const isEngineKey = ([key]: [string, unknown]): boolean => Object.hasOwn(engineShape, key);
   const { doctor, ...others } = values;
   const entries = Object.entries(others);

@@ -10,6 +10,7 @@ import { ConfigError, RecR1Error, TaskError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import { isTask } from "../rl/task.ts";
+import { openPreset, presetOf } from "./preset-tasks.ts";
 import type { Task, TaskContext } from "../rl/task.ts";
 
 /** What a task file may export. */
@@ -25,16 +26,19 @@ export interface LoadedTask {
   openRecommender: () => Promise<Recommender>;
   /** The file's own settings. */
   config: Readonly<Record<string, unknown>>;
-  /** Absolute path of the file. */
+  /** Absolute path of the file, or the preset with its options. */
   path: string;
 }
 
 /**
- * Loads a task file.
+ * Loads a task file, or a preset by its name.
  * @throws ConfigError `TASK_FILE_MISSING`; TaskError `TASK_FILE_FAILED`, `BAD_TASK_FILE`
  */
 export async function loadTask(file: string, context: TaskContext): Promise<LoadedTask> {
   const path = resolve(file);
+  if (presetOf(file) && !existsSync(path)) {
+    return { ...(await openPreset(file, context.data)), config: {}, path: file };
+  }
   if (!existsSync(path)) throw missingFile(file, path);
   const module = await importTaskFile(path);
   const bad = (what: string): TaskError => new TaskError("BAD_TASK_FILE", `${path}: ${what}`, { details: { path } });

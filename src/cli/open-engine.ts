@@ -7,7 +7,12 @@ import type { Reporter } from "./progress.ts";
 /** @throws ModelError, EngineError, AbortError */
 export async function openEngine(
   config: EngineConfig,
-  { seed, reporter, signal }: { seed: number; reporter: Reporter; signal: AbortSignal },
+  {
+    seed,
+    reporter,
+    signal,
+    keepReference = false,
+  }: { seed: number; reporter: Reporter; signal: AbortSignal; keepReference?: boolean },
 ): Promise<Engine> {
   const { model, loraRank, loraAlpha, full, threads } = config;
   if (!existsSync(model)) await fetchModel(model, reporter, signal);
@@ -16,7 +21,7 @@ export async function openEngine(
   return LocalEngine.load(model, {
     seed,
     full,
-    ...(full ? {} : { loraRank }),
+    ...(full ? { keepReference } : { loraRank }),
     ...(full || loraAlpha === undefined ? {} : { loraAlpha }),
     ...(threads === undefined ? {} : { threads }),
   });

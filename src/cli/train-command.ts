@@ -29,7 +29,7 @@ interface TrainFlags {
 
 export function define(command: Command): void {
   command
-    .argument("<task>", "task file (.ts or .js)")
+    .argument("<task>", "task file (.ts or .js), or a preset: product-search, next-item, re-ranking (options: NAME:key=value,…)")
     .option("--run <folder>", "run folder (default: runs/ and the task's name)")
     .option("--resume", "go on with the run in the run folder")
     .option("--config <file>", "JSON file of the options below, in camelCase")
@@ -63,7 +63,8 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     const before = flags.resume ? await storedLayer(runDir) : [];
     const config = resolveLaunchConfig([...own, ...before, ...given]);
     const recommender = closing.add(await loaded.openRecommender());
-    const engine = closing.add(await openEngine(config.engine, { seed: config.train.seed, reporter, signal }));
+    const { seed, klCoef } = config.train;
+    const engine = closing.add(await openEngine(config.engine, { seed, reporter, signal, keepReference: klCoef > 0 }));
     if (config.doctor && !flags.resume) await examineFirst({ task, recommender, engine, config, reporter, signal });
     const printer = new TrainPrinter(reporter);
     const result = await train({

@@ -7,6 +7,7 @@ import { suggestion } from "../core/suggest.ts";
 import { lossNames } from "../engines/engine.ts";
 import { modes } from "./modes.ts";
 import { recipes } from "./recipes.ts";
+import type { Recipe } from "./recipes.ts";
 
 const count = (): z.ZodNumber => z.number().int().min(1);
 const countOrOff = (): z.ZodNumber => z.number().int().min(0);
@@ -148,10 +149,21 @@ export const resumableKeys: readonly (keyof TrainConfig)[] = [
  * @throws ConfigError `UNKNOWN_RECIPE`
  */
 export function recipeLayer(layers: readonly ConfigLayer[]): ConfigLayer {
+  const { name, recipe } = recipeOf(layers);
+  return { source: `recipe ${name}`, values: recipe.values };
+}
+
+/** The same recipe's options of the engine, for programs that make one. @throws ConfigError `UNKNOWN_RECIPE` */
+export function recipeEngineLayer(layers: readonly ConfigLayer[]): ConfigLayer {
+  const { name, recipe } = recipeOf(layers);
+  return { source: `recipe ${name}`, values: recipe.engine ?? {} };
+}
+
+function recipeOf(layers: readonly ConfigLayer[]): { name: string; recipe: Recipe } {
   const asked = layers.map(({ values }) => values.recipe).findLast((name) => name !== undefined) ?? "small";
-  const recipe = typeof asked === "string" && Object.hasOwn(recipes, asked) ? recipes[asked] : undefined;
-  if (recipe) return { source: `recipe ${asked as string}`, values: recipe.values };
   const name = String(asked);
+  const recipe = typeof asked === "string" && Object.hasOwn(recipes, asked) ? recipes[asked] : undefined;
+  if (recipe) return { name, recipe };
   throw new ConfigError("UNKNOWN_RECIPE", `Unknown recipe "${name}".${suggestion(name, Object.keys(recipes))}`);
 }
 

@@ -22,3 +22,11 @@ export {
 export { authorsCut, metric, type PresetParts } from "./preset.ts";
 export { productSearch, type ProductSearchOptions } from "./product-search.ts";
 export { paperWording, shortWording, type WordedAnswer, type Wording, type WordingChoice } from "./wording.ts";
+export {
+  findCandidates,
+  orderRecommender,
+  parseOrder,
+  reRanking,
+  writeOrder,
+  type ReRankingOptions,
+} from "./re-ranking.ts";
