@@ -29,6 +29,21 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./eval-command.ts"),
   },
   {
+    name: "compare",
+    description: "compare policies with every baseline: tests, slices, lengths, costs",
+    load: () => import("./compare-command.ts"),
+  },
+  {
+    name: "forget",
+    description: "general ability of a model before and after training",
+    load: () => import("./forget-command.ts"),
+  },
+  {
+    name: "gate",
+    description: "for CI: is a run worse than a reference? exit code 1 if so",
+    load: () => import("./gate-command.ts"),
+  },
+  {
     name: "index",
     description: "build the search index of a catalogue, and try it",
     load: () => import("./index-command.ts"),

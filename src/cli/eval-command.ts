@@ -2,9 +2,8 @@
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
-import { CheckpointError, ConfigError } from "../core/errors.ts";
+import { ConfigError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
-import type { Engine } from "../engines/engine.ts";
 import { compareSystems, scoresByExample } from "../eval/compare.ts";
 import { evaluatePolicy, evaluateRaw } from "../eval/evaluate.ts";
 import type { EvaluateOptions } from "../eval/evaluate.ts";
@@ -14,19 +13,15 @@ import { splitNames } from "../rl/task.ts";
 import type { SplitName } from "../rl/task.ts";
 import type { TrainConfig } from "../rl/train-config.ts";
 import type { RunManifest } from "../runs/records.ts";
-import {
-  addEvaluation,
-  readBest,
-  readManifest,
-  readNewestRunCheckpoint,
-  readRunCheckpoint,
-} from "../runs/run-folder.ts";
+import { addEvaluation, readManifest } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { engineConfigSchema } from "./launch-config.ts";
 import { loadTask } from "./load-task.ts";
+import { loadPolicy } from "./load-policy.ts";
 import { openEngine } from "./open-engine.ts";
 import { parseCount } from "./options.ts";
 import { Reporter } from "./progress.ts";
+import { openTaskRecommender, searchConfigSchema } from "./task-recommender.ts";
 
 interface EvalFlags {
   split: string;
@@ -74,7 +69,9 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
     const { taskFile, data } = launchOf(manifest, runDir, flags);
     const loaded = await loadTask(taskFile, { data });
     const { task } = loaded;
-    const recommender = closing.add(await loaded.openRecommender());
+    const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
+    const search = searchConfigSchema.parse(manifest.launch.search ?? {});
+    const recommender = closing.add(await openTaskRecommender(loaded.openRecommender, search, { signal, onWarning }));
     const all = await loadCheckedSplit(task, split, recommender, (manifest.config as TrainConfig).maxMissingShare);
     const examples = limit > 0 ? all.slice(0, limit) : all;
     const common = { task, recommender, split: examples, signal };
@@ -144,25 +141,6 @@ async function evaluateRun(
   } finally {
     await engine.close();
   }
-}
-
-/**
- * Puts a run's checkpoint into the engine. @returns its step; 0: the policy as it was before training
- * @throws CheckpointError
- */
-async function loadPolicy(engine: Engine, dir: string, which: string, reporter: Reporter): Promise<number> {
-  let step: number;
-  const best = which === "best" ? await readBest(dir) : undefined;
-  if (best) step = best.step;
-  else if (which === "best" || which === "last") {
-    if (which === "best") reporter.line(`${dir} has no evaluation yet: its newest checkpoint is used`);
-    const newest = await readNewestRunCheckpoint(dir, (damaged) => reporter.line(`warning: ${damaged.message}`));
-    if (!newest) throw new CheckpointError("CHECKPOINT_MISSING", `${dir} has no checkpoint yet.`, { details: { dir } });
-    step = newest.step;
-  } else step = parseCount(which, "--checkpoint");
-  if (step === 0) reporter.line(`the best policy of ${dir} on validation is the untrained one`);
-  else await engine.loadState((await readRunCheckpoint(dir, step)).engineDir);
-  return step;
 }
 
 function summarise(systems: readonly System[]): ReturnType<typeof compareSystems> & {

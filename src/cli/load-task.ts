@@ -26,6 +26,8 @@ export interface LoadedTask {
   openRecommender: () => Promise<Recommender>;
   /** The file's own settings. */
   config: Readonly<Record<string, unknown>>;
+  /** Everything that the file exports. */
+  exports: Readonly<Record<string, unknown>>;
   /** Absolute path of the file, or the preset with its options. */
   path: string;
 }
@@ -37,7 +39,7 @@ export interface LoadedTask {
 export async function loadTask(file: string, context: TaskContext): Promise<LoadedTask> {
   const path = resolve(file);
   if (presetOf(file) && !existsSync(path)) {
-    return { ...(await openPreset(file, context.data)), config: {}, path: file };
+    return { ...(await openPreset(file, context.data)), config: {}, exports: {}, path: file };
   }
   if (!existsSync(path)) throw missingFile(file, path);
   const module = await importTaskFile(path);
@@ -52,6 +54,7 @@ export async function loadTask(file: string, context: TaskContext): Promise<Load
     task,
     path,
     config: config as Record<string, unknown>,
+    exports: { ...module },
     openRecommender: async () => {
       if (typeof recommender !== "function") {
         throw bad(

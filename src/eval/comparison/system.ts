@@ -5,9 +5,8 @@
 import { performance } from "node:perf_hooks";
 import type { Engine, Weights } from "../../engines/engine.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
-import { searchAnswers } from "../../rl/evaluation.ts";
+import { answerExamples, searchAnswers } from "../../rl/evaluation.ts";
 import type { Answer, FoundAnswer } from "../../rl/evaluation.ts";
-import { encodePrompt } from "../../rl/rollout.ts";
 import type { LoadedExample, Task } from "../../rl/task.ts";
 
 /** What something cost. */
@@ -88,6 +87,8 @@ export interface ModelSystemOptions<E extends object> extends QuerySystemOptions
   engine: Engine;
   /** Longest completion, in tokens. */
   maxTokens: number;
+  /** Longest prompt, in tokens; 0: what the context allows. Default 0. */
+  maxPromptTokens?: number;
   /** Completions for each example: 0 is one greedy one. Default 0. */
   samples?: number;
   /** Sampling temperature when `samples` is above 0. Default 1. */
@@ -101,8 +102,40 @@ export interface ModelSystemOptions<E extends object> extends QuerySystemOptions
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Prompts sampled in one call. */
-const promptBatchSize = 64;
+/** An engine whose sampling is counted, and what has been counted so far. */
+export function countTokens(engine: Engine): {
+  engine: Engine;
+  counts: { promptTokens: number; completionTokens: number };
+} {
+  const counts = { promptTokens: 0, completionTokens: 0 };
+  const counted: Engine = {
+    description: engine.description,
+    tokenizer: engine.tokenizer,
+    contextLength: engine.contextLength,
+    sample: async (prompts, params) => {
+      const samples_P_G = await engine.sample(prompts, params);
+      for (const prompt of prompts) counts.promptTokens += prompt.length;
+      for (const { ids } of samples_P_G.flat()) counts.completionTokens += ids.length;
+      return samples_P_G;
+    },
+    forwardBackward: (...args) => engine.forwardBackward(...args),
+    optimStep: (params) => engine.optimStep(params),
+    zeroGrad: () => engine.zeroGrad(),
+    logprobs: (...args) => engine.logprobs(...args),
+    saveState: (dir) => engine.saveState(dir),
+    loadState: (dir) => engine.loadState(dir),
+    close: () => engine.close(),
+  };
+  return { engine: counted, counts };
+}
+
+/** What tokens cost; null without prices. */
+export function priceOf(
+  { promptTokens, completionTokens }: { promptTokens: number; completionTokens: number },
+  prices: Prices | undefined,
+): number | null {
+  return prices ? (promptTokens * prices.prompt + completionTokens * prices.completion) / 1e6 : null;
+}
 
 /** Answers of a model: its completions are parsed by the task and searched for. Every token is counted. */
 export async function answerWithModel<E extends object>(
@@ -110,37 +143,29 @@ export async function answerWithModel<E extends object>(
   examples: readonly LoadedExample<E>[],
   signal?: AbortSignal,
 ): Promise<SystemAnswers<E>> {
-  const { task, recommender, engine, maxTokens, samples = 0, temperature = 1, topP = 1, seed = 0, weights } = options;
+  const { task, recommender, maxTokens, samples = 0, temperature = 1, topP = 1, seed = 0, weights } = options;
   const start = performance.now();
-  const n = Math.max(1, samples);
-  const answers: Answer<E>[] = [];
-  let [promptTokens, completionTokens] = [0, 0];
-  for (let first = 0; first < examples.length; first += promptBatchSize) {
-    const batch = examples.slice(first, first + promptBatchSize);
-    const prompts = batch.map(({ example }) => encodePrompt(engine, task, example, maxTokens));
-    const before = answers.length;
-    const samples_P_G = await engine.sample(prompts, {
-      n,
+  const { engine, counts } = countTokens(options.engine);
+  const abort = signal ? { signal } : {};
+  const answers = await answerExamples(examples, {
+    engine,
+    task,
+    recommender,
+    sampling: {
+      n: Math.max(1, samples),
       maxTokens,
       temperature: samples === 0 ? 0 : temperature,
       ...(samples === 0 ? {} : { topP }),
       seed,
       ...(weights ? { weights } : {}),
-      ...(signal ? { signal } : {}),
-      onProgress: (done) => options.onProgress?.(before + done, examples.length * n),
-    });
-    batch.forEach((example, p) => {
-      promptTokens += (prompts[p] as number[]).length;
-      (samples_P_G[p] ?? []).forEach(({ text, ids }, sample) => {
-        completionTokens += ids.length;
-        answers.push({ example, sample, completion: text, query: task.parse(text, example.example) });
-      });
-    });
-  }
-  const found = await searchAnswers(answers, { task, recommender, ...(signal ? { signal } : {}) });
-  const { prices } = options;
-  const dollars = prices ? (promptTokens * prices.prompt + completionTokens * prices.completion) / 1e6 : null;
-  return { found, usage: { seconds: (performance.now() - start) / 1000, promptTokens, completionTokens, dollars } };
+      ...abort,
+    },
+    maxPromptTokens: options.maxPromptTokens ?? 0,
+    ...(options.onProgress ? { onProgress: options.onProgress } : {}),
+  });
+  const found = await searchAnswers(answers, { task, recommender, ...abort });
+  const seconds = (performance.now() - start) / 1000;
+  return { found, usage: { seconds, ...counts, dollars: priceOf(counts, options.prices) } };
 }
 
 /** The users' words, searched for as they are. */

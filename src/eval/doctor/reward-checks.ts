@@ -5,7 +5,8 @@ import { gainsOf } from "../../ranking/judgments.ts";
 import type { Relevance } from "../../ranking/judgments.ts";
 import type { Hit } from "../../recommenders/recommender.ts";
 import { hasVariance, meanOf } from "../../rl/advantage.ts";
-import { collectRollouts, encodePrompt } from "../../rl/rollout.ts";
+import { encodeExample, encodeMessages } from "../../rl/prompt.ts";
+import { collectRollouts } from "../../rl/rollout.ts";
 import { fault, fine, skipped } from "./diagnosis.ts";
 import type { CheckOutcome } from "./diagnosis.ts";
 import { hitsOf, percent, quote, relevantOf, tryTask } from "./patient.ts";
@@ -162,11 +163,8 @@ export function checkPrompts<E extends object>(
   const all = Object.values(splits).flat();
   for (const { id, example } of all) {
     try {
-      const whole = engine.tokenizer.encodeChat(task.prompt(example)).length;
-      longest = Math.max(longest, whole);
-      if (whole + maxTokens <= engine.contextLength) continue;
-      encodePrompt(engine as Engine, task, example, maxTokens);
-      shortened++;
+      longest = Math.max(longest, encodeMessages(engine.tokenizer, task.prompt(example)).length);
+      if (encodeExample(engine as Engine, task, example, { maxTokens }).isShortened) shortened++;
     } catch (error) {
       if (!(error instanceof TaskError)) throw error;
       evidence.push(`example "${id}": ${error.message.split(". ")[0] as string}`);

@@ -1,0 +1,280 @@
+/** `rec-r1 compare`: a policy against every baseline by name, on the same examples, with tests, slices and costs. */
+import { join } from "node:path";
+import type { Command } from "commander";
+import { listenForInterrupt } from "../core/abort.ts";
+import { writeFileAtomic } from "../core/atomic-write.ts";
+import { readCatalogueRows } from "../core/catalogue.ts";
+import { ConfigError } from "../core/errors.ts";
+import { suggestion } from "../core/suggest.ts";
+import { classicalNames } from "../eval/baselines/classical.ts";
+import type { ClassicalName } from "../eval/baselines/classical.ts";
+import { Collection } from "../eval/baselines/collection.ts";
+import { formatComparisonLatex, formatComparisonMarkdown, formatComparisonText } from "../eval/comparison/format.ts";
+import { keepComparison, readKeptComparison, recomputeMeasures } from "../eval/comparison/kept-answers.ts";
+import { measureComparison } from "../eval/comparison/measure.ts";
+import type { AnsweredSystem, Comparison } from "../eval/comparison/measure.ts";
+import { makeSlices } from "../eval/comparison/slices.ts";
+import { renderText } from "../eval/comparison/tables.ts";
+import { findOverlaps } from "../eval/doctor/data-checks.ts";
+import { loadSplits } from "../eval/doctor/examine.ts";
+import { RankingStore, recordRankings } from "../eval/rankings.ts";
+import { searchAnswers } from "../rl/evaluation.ts";
+import { compatibleQuirks, modes, recommenderInMode, taskInMode } from "../rl/modes.ts";
+import type { Mode } from "../rl/modes.ts";
+import { loadCheckedSplit } from "../rl/run-session.ts";
+import { splitNames } from "../rl/task.ts";
+import type { LoadedExample, SplitName, Task } from "../rl/task.ts";
+import { Closing } from "./closing.ts";
+import { answerSystems } from "./compare/answer-systems.ts";
+import { readExtras } from "./compare/task-extras.ts";
+import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
+import { loadTask } from "./load-task.ts";
+import { addSchemaOptions, flagLayer, parseCount } from "./options.ts";
+import { printable, Reporter } from "./progress.ts";
+
+interface CompareFlags {
+  baselines: string[];
+  run: string[];
+  sftRun: string[];
+  sft?: string;
+  sftInto?: string;
+  sftN: string;
+  sftMinutes?: string;
+  split: string;
+  limit: string;
+  tuneLimit: string;
+  samples: string;
+  catalogue?: string;
+  text: string[];
+  transfer?: string;
+  data?: string;
+  out?: string;
+  from?: string;
+  measures: string[];
+  markdown?: string;
+  latex?: string;
+  json?: boolean;
+}
+
+/** Options of a run that the comparison needs. */
+const compareOptions = launchConfigSchema.pick({
+  model: true,
+  threads: true,
+  maxTokens: true,
+  seed: true,
+  mode: true,
+  maxMissingShare: true,
+});
+
+export function define(command: Command): void {
+  command
+    .argument("[task]", "task file (.ts or .js)")
+    .option(
+      "--baselines <name...>",
+      `baselines by name: raw (always), ${classicalNames.join(", ")}, prompting, and those that the task file exports; or: classical, all, none`,
+      ["classical"],
+    )
+    .option("--run <folder...>", "runs whose best policy is compared", [])
+    .option("--sft-run <folder...>", "runs that were fine-tuned with supervision", [])
+    .option("--sft <source>", "fine-tune now, on: best-of-n, a file of rewrites, or a model that the task file exports")
+    .option("--sft-into <folder>", "run folder of that fine-tuning")
+    .option("--sft-n <number>", "completions that best-of-n chooses from", "8")
+    .option("--sft-minutes <number>", "time for it, sampling included (default: what the first --run took)")
+    .option("--split <name>", `split of the task: ${splitNames.join(", ")}`, "test")
+    .option("--limit <number>", "only the first so many examples; 0: all", "0")
+    .option("--tune-limit <number>", "validation examples that settings are chosen on; 0: all", "200")
+    .option("--samples <number>", "completions sampled for each example; 0: one greedy completion", "0")
+    .option("--catalogue <file>", "JSON Lines catalogue, for baselines that read items' texts")
+    .option("--text <field...>", "its text fields", ["title"])
+    .option("--transfer <task>", "ask the same queries of this task file's recommender, too")
+    .option("--data <folder>", "handed to the task file, for those that read their data from a folder")
+    .option(
+      "--out <folder>",
+      "where answers, rankings and figures are kept (default: runs/compare- and the task's name)",
+    )
+    .option("--from <folder>", "no engine, no model: what was kept there, printed again")
+    .option("--measures <name...>", "with --from: trec_eval measures to compute, such as ndcg_cut_10 recall_50", [])
+    .option("--markdown <file>", "write the tables as Markdown")
+    .option("--latex <file>", "write the tables as LaTeX")
+    .option("--json", "print the comparison as one JSON object on the last line")
+    .action(async (task: string | undefined, flags: CompareFlags) => runCompare(task, flags, command));
+  addSchemaOptions(command, compareOptions);
+}
+
+async function runCompare(file: string | undefined, flags: CompareFlags, command: Command): Promise<void> {
+  if (flags.from !== undefined) return showKept(flags.from, flags);
+  if (file === undefined) throw new ConfigError("NO_TASK_FILE", "Which task? Give its file, or --from FOLDER.");
+  const split = splitNames.find((name) => name === flags.split);
+  if (!split)
+    throw new ConfigError(
+      "BAD_OPTION",
+      `--split: there is no split "${flags.split}".${suggestion(flags.split, splitNames)}`,
+    );
+  const counts = {
+    limit: parseCount(flags.limit, "--limit"),
+    tuneLimit: parseCount(flags.tuneLimit, "--tune-limit"),
+    samples: parseCount(flags.samples, "--samples"),
+    n: parseCount(flags.sftN, "--sft-n"),
+  };
+  const minutes = flags.sftMinutes === undefined ? undefined : parseMinutes(flags.sftMinutes);
+  if (flags.sft !== undefined && flags.sftInto === undefined) {
+    throw new ConfigError("BAD_OPTION", "--sft needs --sft-into FOLDER, the run folder of the fine-tuning.");
+  }
+  const reporter = new Reporter();
+  const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
+  const { signal } = interrupt;
+  const closing = new Closing();
+  try {
+    const context = { data: flags.data };
+    const loaded = await loadTask(file, context);
+    const config = resolveLaunchConfig([
+      { source: `task "${loaded.task.name}"`, values: loaded.task.config },
+      { source: loaded.path, values: loaded.config },
+      flagLayer(command, compareOptions),
+    ]);
+    const { mode, seed, maxMissingShare } = config.train;
+    const extras = readExtras(loaded, context);
+    const chosen = chooseBaselines(flags.baselines, [...Object.keys(extras.baselines), ...Object.keys(extras.models)]);
+    const task = taskInMode(loaded.task, mode);
+    const out = flags.out ?? `runs/compare-${task.name.replace(/[^\w.-]+/g, "-")}`;
+    const collection =
+      flags.catalogue === undefined ? new Collection() : await readCollection(flags.catalogue, flags.text);
+    // Kept rankings hold no texts of items, which an incomplete collection would have to learn from.
+    const recommender = recordRankings(
+      recommenderInMode(closing.add(await loaded.openRecommender()), mode),
+      await RankingStore.open(join(out, "rankings")),
+      { reuse: collection.isWhole },
+    );
+    const all = await loadCheckedSplit(task, split, recommender, maxMissingShare);
+    const examples = counts.limit > 0 ? all.slice(0, counts.limit) : all;
+    const { train, valid = [] } = await loadSplits(task);
+    const { systems, notes } = await answerSystems({
+      ...{ task, recommender, examples, collection, extras, reporter, signal },
+      valid: counts.tuneLimit > 0 ? valid.slice(0, counts.tuneLimit) : valid,
+      classical: chosen.filter((name): name is ClassicalName => (classicalNames as readonly string[]).includes(name)),
+      chosen,
+      prompting: chosen.includes("prompting"),
+      runs: flags.run,
+      supervised: flags.sftRun,
+      ...(flags.sft === undefined
+        ? {}
+        : { fineTuning: { source: flags.sft, runDir: flags.sftInto as string, n: counts.n, minutes } }),
+      engine: config.engine,
+      config: config.train,
+      samples: counts.samples,
+    });
+    reporter.clear();
+    const common = { task, split, examples, mode, seed };
+    const raw = systems[0]?.found ?? [];
+    const slices = makeSlices({ task, examples, raw, own: extras.slices, ...(train ? { train } : {}) });
+    const described = { name: recommender.name, fingerprint: await recommender.fingerprint() };
+    const comparison = measureComparison({
+      ...{ ...common, systems, slices, recommender: described },
+      notes: [...(await overlapNotes(task)), ...modeNotes(mode), ...notes],
+    });
+    await keepComparison(out, comparison, systems, examples);
+    await show(comparison, flags);
+    if (flags.transfer !== undefined) {
+      const target = await loadTask(flags.transfer, context);
+      const other = recommenderInMode(closing.add(await target.openRecommender()), mode);
+      const moved = await askElsewhere(systems, { task, recommender: other, signal });
+      const result = measureComparison({
+        ...{ ...common, systems: moved, slices },
+        recommender: { name: other.name, fingerprint: await other.fingerprint() },
+        notes: [
+          `The queries of ${out}, asked of the recommender of ${target.path}; nothing was tuned or trained for it.`,
+        ],
+      });
+      await keepComparison(join(out, "transfer"), result, moved, examples);
+      if (!flags.json) process.stdout.write(`\nTransfer\n${printable(formatComparisonText(result))}`);
+      else process.stdout.write(`${JSON.stringify(result)}\n`);
+    }
+    reporter.line(`kept in ${out}`);
+  } finally {
+    reporter.clear();
+    await closing.close();
+    interrupt.dispose();
+  }
+}
+
+/** The queries that systems wrote, asked of another recommender. Rankings that no single query gave can't be. */
+async function askElsewhere(
+  systems: readonly AnsweredSystem<object>[],
+  options: Parameters<typeof searchAnswers<object>>[1],
+): Promise<AnsweredSystem<object>[]> {
+  const moved: AnsweredSystem<object>[] = [];
+  for (const system of systems.filter(
+    ({ id, family }) => id !== "fusion" && id !== "variants" && family !== "recommender",
+  )) {
+    moved.push({ ...system, found: await searchAnswers(system.found, options) });
+  }
+  return moved;
+}
+
+/** Prints a comparison, and writes the files that were asked for. */
+async function show(comparison: Comparison, flags: CompareFlags): Promise<void> {
+  if (flags.markdown !== undefined) await writeFileAtomic(flags.markdown, formatComparisonMarkdown(comparison));
+  if (flags.latex !== undefined) await writeFileAtomic(flags.latex, formatComparisonLatex(comparison));
+  process.stdout.write(flags.json ? `${JSON.stringify(comparison)}\n` : printable(formatComparisonText(comparison)));
+}
+
+/** A kept comparison again, with other measures where they are asked for. */
+async function showKept(folder: string, flags: CompareFlags): Promise<void> {
+  const kept = await readKeptComparison(folder);
+  if (flags.measures.length === 0) return show(kept.comparison, flags);
+  const rows = recomputeMeasures(kept, flags.measures);
+  const table = {
+    caption: `Computed from the rankings in ${folder}: ${kept.comparison.task}, ${kept.comparison.split}`,
+    headers: ["system", "examples", ...flags.measures],
+    rows: rows.map(({ name, examples, means }) => [
+      name,
+      String(examples),
+      ...flags.measures.map((measure) => (means[measure] ?? 0).toFixed(4)),
+    ]),
+  };
+  process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : printable(renderText(table)));
+}
+
+function chooseBaselines(names: readonly string[], own: readonly string[]): string[] {
+  const known = [...classicalNames, "prompting", ...own];
+  return names
+    .flatMap((name) => name.split(","))
+    .flatMap((name) => {
+      if (name === "none" || name === "raw") return [];
+      if (name === "classical") return [...classicalNames];
+      if (name === "all") return known;
+      if (known.includes(name)) return [name];
+      throw new ConfigError(
+        "BAD_OPTION",
+        `--baselines: there is no baseline "${name}".${suggestion(name, known)} There are: ${known.join(", ")}.`,
+      );
+    })
+    .filter((name, index, all) => all.indexOf(name) === index);
+}
+
+async function readCollection(path: string, textFields: readonly string[]): Promise<Collection> {
+  const texts: [string, string][] = [];
+  for await (const { id, texts: fields } of readCatalogueRows(path, { textFields })) texts.push([id, fields.join(" ")]);
+  return new Collection(texts);
+}
+
+async function overlapNotes(task: Task<object>): Promise<string[]> {
+  const splits: Partial<Record<SplitName, LoadedExample<object>[]>> = await loadSplits(task);
+  return findOverlaps({ task, splits })
+    .filter(({ shared }) => shared.length > 0)
+    .map(
+      ({ a, b, shared, size }) =>
+        `Overlap: ${shared.length} of ${size} ${b} examples are in ${a}, too (same prompt, same relevant items).`,
+    );
+}
+
+function modeNotes(mode: Mode): string[] {
+  if (mode === "sound") return [];
+  return Object.entries(compatibleQuirks).map(([name, what]) => `Mode ${modes[1]}, ${name}: ${what}.`);
+}
+
+function parseMinutes(text: string): number {
+  const minutes = Number(text);
+  if (minutes > 0 && Number.isFinite(minutes)) return minutes;
+  throw new ConfigError("BAD_OPTION", `--sft-minutes: expected a number above 0, got "${text}".`);
+}

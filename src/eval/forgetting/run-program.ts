@@ -1,0 +1,82 @@
+/**
+ * Runs a generated program in a process of its own, under limits: time, memory, file size, no environment, an empty
+ * folder that is deleted. It is still code that a model wrote: only run it where nothing can be lost.
+ */
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EngineError } from "../../core/errors.ts";
+
+export interface RunLimits {
+  /** Default 10. */
+  seconds?: number;
+  /** Address space, in megabytes. Default 512. */
+  megabytes?: number;
+  /** Default `python3`. */
+  python?: string;
+}
+
+/** Sets the limits from inside, before the program is read: they hold for it and for what it starts. */
+const runner = `
+import resource, sys
+seconds, size = int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+with open(sys.argv[1]) as file:
+    source = file.read()
+exec(compile(source, "program.py", "exec"), {"__name__": "__main__"})
+`;
+
+/**
+ * Whether a program ends without an error within its limits.
+ * @throws EngineError `NO_PYTHON` when Python can't be started
+ */
+export async function runsClean(program: string, limits: RunLimits = {}): Promise<boolean> {
+  const { seconds = 10, megabytes = 512, python = "python3" } = limits;
+  const folder = await mkdtemp(join(tmpdir(), "rec-r1-program-"));
+  try {
+    const path = join(folder, "program.py");
+    await writeFile(path, program);
+    const child = spawn(
+      python,
+      ["-I", "-S", "-c", runner, path, String(Math.ceil(seconds)), String(megabytes * 2 ** 20)],
+      {
+        cwd: folder,
+        env: {},
+        stdio: "ignore",
+        // A group of its own, so that whatever it started ends with it.
+        detached: true,
+      },
+    );
+    const stop = (): void => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      } catch {
+        child.kill("SIGKILL");
+      }
+    };
+    const timer = setTimeout(stop, seconds * 1000);
+    try {
+      return await new Promise<boolean>((resolve, reject) => {
+        child.once("error", (cause) =>
+          reject(
+            new EngineError(
+              "NO_PYTHON",
+              `Programs are run by ${python}, which could not be started: ${cause.message}.`,
+              { cause },
+            ),
+          ),
+        );
+        child.once("close", (code) => resolve(code === 0));
+      });
+    } finally {
+      clearTimeout(timer);
+      stop();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
