@@ -19,6 +19,11 @@ export {
   pairedRandomizationTest,
 } from "./eval/significance.ts";
 export * from "./ranking/index.ts";
+export { AnswerLog } from "./recommenders/answer-log.ts";
+export type { AnswerLogOptions } from "./recommenders/answer-log.ts";
+export { cached } from "./recommenders/cached.ts";
+export type { CachedRecommender, CacheOptions, CacheStats } from "./recommenders/cached.ts";
+export { readCatalogueIds, withKnownIds } from "./recommenders/known-ids.ts";
 export type { Hit, Query, Recommender, SearchOptions } from "./recommenders/recommender.ts";
 export { computeAdvantages } from "./rl/advantage.ts";
 export type { AdvantageBaseline, AdvantageNorm } from "./rl/advantage.ts";

@@ -49,6 +49,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./index-command.ts"),
   },
   {
+    name: "search",
+    description: "ask a recommender a few queries",
+    load: () => import("./search-command.ts"),
+  },
+  {
     name: "recipes",
     description: "print the named sets of options, with their sources",
     load: () => import("./recipes-command.ts"),

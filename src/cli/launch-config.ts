@@ -4,6 +4,8 @@ import { resolveConfig } from "../core/config.ts";
 import type { ConfigLayer } from "../core/config.ts";
 import { recipeEngineLayer, recipeLayer, trainConfigSchema } from "../rl/train-config.ts";
 import type { TrainConfig } from "../rl/train-config.ts";
+import { absoluteSearchConfig, searchShape } from "./task-recommender.ts";
+import type { SearchConfig } from "./task-recommender.ts";
 
 const engineShape = {
   model: z
@@ -27,7 +29,7 @@ const commandShape = {
     .describe("examine the baseline first, and refuse to train against a broken one (see: rec-r1 doctor)"),
 };
 
-export const launchConfigSchema = trainConfigSchema.extend(engineShape).extend(commandShape);
+export const launchConfigSchema = trainConfigSchema.extend(engineShape).extend(searchShape).extend(commandShape);
 
 /**
  * Settings of a run from layers, weakest first, with the recipe that they name below them all.
@@ -36,15 +38,17 @@ export const launchConfigSchema = trainConfigSchema.extend(engineShape).extend(c
 export function resolveLaunchConfig(layers: readonly ConfigLayer[]): {
   train: TrainConfig;
   engine: EngineConfig;
+  search: SearchConfig;
   doctor: boolean;
 } {
   const values = resolveConfig(launchConfigSchema, [recipeLayer(layers), recipeEngineLayer(layers), ...layers]);
   const isEngineKey = ([key]: [string, unknown]): boolean => Object.hasOwn(engineShape, key);
-  const { doctor, ...others } = values;
+  const { doctor, recommender, cacheDir, ...others } = values;
   const entries = Object.entries(others);
   return {
     train: Object.fromEntries(entries.filter((entry) => !isEngineKey(entry))) as TrainConfig,
     engine: Object.fromEntries(entries.filter(isEngineKey)) as EngineConfig,
+    search: absoluteSearchConfig({ recommender, cacheDir }),
     doctor,
   };
 }

@@ -10,6 +10,7 @@ import { ConfigError, RecR1Error, TaskError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import { isTask } from "../rl/task.ts";
+import { openRecommender } from "./recommender-settings.ts";
 import { openPreset, presetOf } from "./preset-tasks.ts";
 import type { Task, TaskContext } from "../rl/task.ts";
 
@@ -56,6 +57,9 @@ export async function loadTask(file: string, context: TaskContext): Promise<Load
     config: config as Record<string, unknown>,
     exports: { ...module },
     openRecommender: async () => {
+      if (typeof recommender === "object" && recommender !== null) {
+        return openRecommender(recommender, { source: path, folder: dirname(path) });
+      }
       if (typeof recommender !== "function") {
         throw bad(
           'it must export `recommender`, a function that opens the search engine, such as: export const recommender = () => LanceDbRecommender.fromJsonl("catalogue.jsonl", { text: ["title"] });',

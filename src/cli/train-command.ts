@@ -18,6 +18,7 @@ import { loadTask } from "./load-task.ts";
 import { openEngine } from "./open-engine.ts";
 import { addSchemaOptions, fileLayer, flagLayer } from "./options.ts";
 import { drawCurve, Reporter, TrainPrinter } from "./progress.ts";
+import { openTaskRecommender } from "./task-recommender.ts";
 
 interface TrainFlags {
   run?: string;
@@ -62,7 +63,10 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     ];
     const before = flags.resume ? await storedLayer(runDir) : [];
     const config = resolveLaunchConfig([...own, ...before, ...given]);
-    const recommender = closing.add(await loaded.openRecommender());
+    const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
+    const recommender = closing.add(
+      await openTaskRecommender(loaded.openRecommender, config.search, { signal, onWarning }),
+    );
     const { seed, klCoef } = config.train;
     const engine = closing.add(await openEngine(config.engine, { seed, reporter, signal, keepReference: klCoef > 0 }));
     if (config.doctor && !flags.resume) await examineFirst({ task, recommender, engine, config, reporter, signal });
@@ -80,6 +84,7 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
         taskFile: loaded.path,
         data: data === undefined ? null : resolve(data),
         engine: config.engine,
+        search: config.search,
       },
     });
     reporter.clear();
@@ -136,7 +141,8 @@ async function storedLayer(runDir: string): Promise<ConfigLayer[]> {
   const manifest = await storedManifest(runDir);
   if (!manifest) return [];
   const { config, launch } = manifest;
-  return [{ source: `${runDir}/config.json`, values: { ...config, ...(launch.engine as Record<string, unknown>) } }];
+  const others = { ...(launch.engine as object), ...(launch.search as object | undefined) };
+  return [{ source: `${runDir}/config.json`, values: { ...config, ...others } }];
 }
 
 /** The data folder that a run began with, as an absolute path. */

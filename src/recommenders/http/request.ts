@@ -114,7 +114,8 @@ export function parseAddress(name: string, address: unknown): URL {
   try {
     url = new URL(String(address));
   } catch {
-    throw bad(`"${String(address)}" is no address; expected one such as http://127.0.0.1:8080/search.`);
+    const shown = String(address).replace(/\/\/[^/@]*@/, "//");
+    throw bad(`"${shown}" is no address; expected one such as http://127.0.0.1:8080/search.`);
   }
   if (url.protocol !== "http:" && url.protocol !== "https:") {
     throw bad(`the address ${url.protocol}//${url.host} has another protocol than http and https.`);
