@@ -48,7 +48,6 @@ const trainDefaults = {
   learningRate: 1e-4,
   rampSteps: 5,
   evalEvery: 35,
-  evalAtStart: false,
   evalLimit: 200,
   checkpointEvery: 25,
 } satisfies TrainConfigInput;
