@@ -27,6 +27,20 @@ const counts = (passed: number, failed: number, skipped: number): object => ({
 const brokenFile = { name: "a.test.ts", status: "failed", assertionResults: [{ status: "passed" }] };
 
 describe("the closing line of a test run", () => {
+  it("adds up several runs, of which only the first has to be there", () => {
+    const paths = ["first.json", "second.json", "none.json"].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    writeFileSync(paths[0], JSON.stringify(counts(12, 0, 3)));
+    writeFileSync(paths[1], JSON.stringify(counts(4, 1, 0)));
+    const sum = (...others: string[]) =>
+      spawnSync(process.execPath, [script, paths[0], "0", ...others], { encoding: "utf8" });
+    expect(sum(paths[2])).toMatchObject({ stdout: "12 passed, 0 failed, 3 skipped\n", status: 0 });
+    expect(sum(paths[1], paths[2])).toMatchObject({ stdout: "16 passed, 1 failed, 3 skipped\n", status: 1 });
+  });
+
   it.each([
     ["all passed", counts(12, 0, 0), 0, "12 passed, 0 failed", 0],
     ["some skipped", counts(12, 0, 3), 0, "12 passed, 0 failed, 3 skipped", 0],

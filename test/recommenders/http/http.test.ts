@@ -67,7 +67,7 @@ describe("http requests", () => {
     );
     await post.close();
     await address.close();
-  });
+  }, 300_000);
 
   it("carry the headers they are given, which are no part of the fingerprint", async () => {
     const server = await serve(() => good);

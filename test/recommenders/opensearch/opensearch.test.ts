@@ -85,7 +85,7 @@ describe("OpenSearch requests", () => {
       },
     );
     await recommender.close();
-  });
+  }, 300_000);
 
   it("come in multi-searches of a batch's size, so many at a time", async () => {
     const server = await serve(async (request) => {
