@@ -71,6 +71,6 @@ export default (context: TaskContext) =>
     topK: 10,
     warmup: hindsightWarmup({
       probes: () => readCatalogueWords(dataFile("items.jsonl", context), { textFields: ["title"] }),
-      maxWords: 5,
+      minExamples: 5,
     }),
   });

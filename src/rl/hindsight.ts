@@ -22,8 +22,13 @@ export interface HindsightOptions<E> {
   maxWords?: number;
   /** Hits looked at for each probe. Default 1000. */
   probeDepth?: number;
-  /** Probes tried for each example, those that ranked something relevant highest. Default 12. */
+  /** Probes tried for each example, those that ranked something relevant highest. Default 16. */
   candidates?: number;
+  /**
+   * Examples for which a probe must bring something relevant, or it isn't tried. What helps a single example, a part
+   * number say, can be learnt by heart and helps nobody else. Default 3.
+   */
+  minExamples?: number;
   /** A further word must raise the reward by more than this. Default 0.02. */
   minGain?: number;
 }
@@ -87,7 +92,7 @@ async function findCompletions<E extends object>(
 
 /** For each training example the probes that bring something relevant, best ranks first. */
 async function findCandidates<E extends object>(
-  { probes, probeDepth = 1000, candidates = 12 }: HindsightOptions<E>,
+  { probes, probeDepth = 1000, candidates = 16, minExamples = 3 }: HindsightOptions<E>,
   context: WarmupContext<E>,
 ): Promise<string[][]> {
   const words = [...new Set(await probes())];
@@ -101,12 +106,18 @@ async function findCandidates<E extends object>(
       else foundBy.set(id, [{ word, rank }]);
     });
   }
-  return context.train.map(({ example }) => {
+  const ranks_E = context.train.map(({ example }) => {
     const ranks = new Map<string, number>();
     for (const { word, rank } of relevantIds(relevantOf(example)).flatMap((id) => foundBy.get(id) ?? [])) {
       ranks.set(word, Math.min(rank, ranks.get(word) ?? Infinity));
     }
-    const best = [...ranks].sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1));
+    return ranks;
+  });
+  const examplesOf = new Map<string, number>();
+  for (const ranks of ranks_E) for (const word of ranks.keys()) examplesOf.set(word, (examplesOf.get(word) ?? 0) + 1);
+  return ranks_E.map((ranks) => {
+    const tried = [...ranks].filter(([word]) => (examplesOf.get(word) as number) >= minExamples);
+    const best = tried.sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1));
     return best.slice(0, candidates).map(([word]) => word);
   });
 }

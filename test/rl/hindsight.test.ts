@@ -37,7 +37,7 @@ async function find(
   }: { options?: Partial<HindsightOptions<Example>>; task?: Task; recommender?: WordSearch } = {},
 ): Promise<readonly WarmupExample[]> {
   const train = examples.map((example): LoadedExample<Example> => ({ id: example.id, example }));
-  const warmup = hindsightWarmup<Example>({ probes, ...options });
+  const warmup = hindsightWarmup<Example>({ probes, minExamples: 1, ...options });
   return warmup.examples({ task, train, recommender, maxFailureShare: 0.2, signal: undefined, onProgress: () => {} });
 }
 
@@ -61,6 +61,16 @@ describe("hindsightWarmup", () => {
       { id: "lost", query: "rubbish", relevant: ["not-in-the-catalogue"] },
     ]);
     expect(found.map(({ completion }) => completion)).toEqual(["", ""]);
+  });
+
+  it("tries no word that helps too few examples", async () => {
+    const second = { ...rubbish, id: "waste", query: "waste" };
+    const third = { id: "bin", query: "bin", relevant: ["trash-can"] };
+    const options = { minExamples: 3 };
+    const found = await find([rubbish, second, third], { options });
+    expect(found.map(({ completion }) => completion)).toEqual(["can", "can", "can"]);
+    const unfound = await find([rubbish, third], { options });
+    expect(unfound.map(({ completion }) => completion)).toEqual(["", ""]);
   });
 
   it("goes by the task's own reward", async () => {

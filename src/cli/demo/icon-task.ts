@@ -24,6 +24,6 @@ export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<I
     parse: (completion, { query }) => expandQuery(query, completion),
     reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 10 }) : 0),
     topK: 10,
-    warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)) }),
+    warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)), minExamples: 1 }),
   });
 }
