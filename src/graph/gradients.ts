@@ -16,12 +16,16 @@ import {
   Neg,
   ReduceMean,
   ReduceSum,
+  Reshape,
   ReshapeLike,
+  ReshapeTo,
   RotaryEmbedding,
+  ScatterAdd,
   Sigmoid,
   Sub,
   Transpose,
   Exp,
+  ZerosLike,
 } from "./operators.ts";
 
 /** Sums `gradient` over the axes along which an input of `shape` was broadcast. */
@@ -128,6 +132,15 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
     const axes = x.shape.flatMap((_size, axis) => (y.shape[axis] === 1 ? [axis] : []));
     return [Mul(ones, Div(dy, ReduceSum(ones, axes)))];
   },
+  // Rows may be taken more than once; their gradients add up.
+  Gather: (operation, [dy]) => {
+    const [x, indices] = operation.inputs as [Value, Value];
+    if (!dy) return [];
+    const rest = x.shape.slice(1);
+    const flat = Reshape(indices, [-1, 1], ["M", 1]);
+    const updates = ReshapeTo(dy, rowSizes(x), ["M", ...rest]);
+    return [ScatterAdd(ZerosLike(x), flat, updates)];
+  },
   Reshape: (operation, [dy]) => [dy && ReshapeLike(dy, operation.inputs[0] as Value)],
   Transpose: (operation, [dy]) => {
     const perm = operation.attributes["perm"] as readonly number[];
@@ -183,6 +196,15 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
     return [dy && RotaryEmbedding(dy, positions, cos, Neg(sin), operation.attributes["num_heads"] as number)];
   },
 };
+
+/** Sizes `[rank]` int64 of any number of rows like those of `x`: −1, then the sizes of its other axes. */
+function rowSizes(x: Value): Value {
+  const { graph } = x;
+  const rank = x.shape.length;
+  const spec = (size: number) => [{ type: "int64", shape: [size] }] as const;
+  const rest = graph.node("Shape", [x], { start: 1 }, spec(rank - 1))[0] as Value;
+  return graph.node("Concat", [graph.constantInt64([-1]), rest], { axis: 0 }, spec(rank))[0] as Value;
+}
 
 /** Cuts `x` along `axis` into the sizes that `parts` have there when the graph runs. */
 function splitLike(x: Value, parts: readonly Value[], axis: number): Value[] {

@@ -62,6 +62,12 @@ export function Silu(x: Value): Value {
 
 /** x · Φ(x), with Φ the normal distribution's, exact and not by tanh (Hendrycks and Gimpel 2016). */
 export const Gelu = (x: Value): Value => single("Gelu", [x], {}, { type: x.type, shape: x.shape });
+/** x · Φ(x) by tanh, which is x · σ(2u) with u = √(2/π)·(x + 0.044715·x³) (Hendrycks and Gimpel 2016). */
+export function GeluTanh(x: Value): Value {
+  const factor = 2 * Math.sqrt(2 / Math.PI);
+  const { graph } = x;
+  return Mul(x, Sigmoid(Mul(x, Add(Mul(Mul(x, x), graph.constant(0.044715 * factor)), graph.constant(factor)))));
+}
 /** Gauss's error function, elementwise. */
 export const Erf = (x: Value): Value => unary("Erf", x);
 
@@ -167,7 +173,7 @@ export function Split(x: Value, axis: number, sizes: readonly number[] | Value, 
   return x.graph.node("Split", [x, lengths], { axis }, outputs);
 }
 
-/** Rows of `x` along axis 0 by `indices` of any shape; carries a gradient only through rules that know the inverse. */
+/** Rows of `x` along axis 0 by `indices` of any shape, which may repeat. */
 export function Gather(x: Value, indices: Value): Value {
   return single("Gather", [x, indices], { axis: 0 }, { type: x.type, shape: [...indices.shape, ...x.shape.slice(1)] });
 }

@@ -6,6 +6,7 @@ import {
   Erf,
   Exp,
   FusedMatMul,
+  Gather,
   Gelu,
   Gemm,
   LayerNormalization,
@@ -278,6 +279,13 @@ export const operatorCases: readonly RuleCase[] = [
     name: "SimplifiedLayerNormalization, heads, an epsilon that matters",
     inputs: { x: { shape: [2, 2, 4], dimensions: ["N", 2, 4] }, weight: { shape: [4] } },
     build: (v) => SimplifiedLayerNormalization(v.x!, v.weight!, 0.5)[0],
+  },
+  {
+    rule: "Gather",
+    name: "Gather, rows that repeat",
+    inputs: { x: { shape: [4, 3], dimensions: ["V", 3] } },
+    fixed: { indices: { tensor: { shape: [2, 3], data: BigInt64Array.from([2n, 0n, 2n, 3n, 3n, 2n]) } } },
+    build: (v) => Gather(v.x!, v.indices!),
   },
   {
     rule: "LayerNormalization",

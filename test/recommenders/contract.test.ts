@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll } from "vitest";
 import { cached } from "../../src/recommenders/cached.ts";
 import { fromFunction } from "../../src/recommenders/function/index.ts";
-import { LanceDbRecommender } from "../../src/recommenders/lancedb/index.ts";
+import { LanceDbRecommender, type LanceDbOptions } from "../../src/recommenders/lancedb/index.ts";
 import { HttpRecommender, type HttpOptions } from "../../src/recommenders/http/index.ts";
 import { OpenSearchRecommender } from "../../src/recommenders/opensearch/index.ts";
 import type { Recommender } from "../../src/recommenders/recommender.ts";
@@ -13,7 +13,9 @@ import { rerank } from "../../src/recommenders/rerank/index.ts";
 import { indexWords } from "../support/count-words.ts";
 import type { LocalServer } from "../support/local-server.ts";
 import { startFakeOpenSearch, startJsonApi } from "../support/search-servers.ts";
-import { describeRecommender, type CatalogueItem } from "./contract.ts";
+import { SequentialRecommender, trainSequential } from "../../src/recommenders/sequential/index.ts";
+import { writeWordEncoder } from "../support/tiny-encoder.ts";
+import { contractWords, describeRecommender, type CatalogueItem } from "./contract.ts";
 
 /** The word index behind a function. */
 function countWords(items: readonly CatalogueItem[]): Recommender {
@@ -45,11 +47,53 @@ beforeAll(async () => {
 });
 afterAll(() => rm(indexDir, { recursive: true, force: true }));
 
-const rowsOf = (items: readonly CatalogueItem[]) => items.map((item) => ({ ...item }));
+const rowsOf = (items: readonly CatalogueItem[]) => items.map((item) => ({ ...item, shown: true }));
 
 describeRecommender("lancedb in memory", (items) => LanceDbRecommender.fromRows(rowsOf(items), { text: ["title"] }));
 describeRecommender("lancedb on disk", (items) =>
   LanceDbRecommender.fromRows(rowsOf(items), { text: ["title"], indexDir }),
+);
+describeRecommender("lancedb with weights and a filter", (items) =>
+  LanceDbRecommender.fromRows([...rowsOf(items), { id: "hidden", title: "red pen", kind: "hidden" }], {
+    text: { title: 2 },
+    filterFields: { kind: "string", shown: "boolean" },
+    filter: { shown: true },
+  }),
+);
+
+const likeness = { "gives fewer than topK where fewer match, and one where one is asked for": "every item is a little like any text" }; // prettier-ignore
+const vectorSkips = {
+  ...likeness,
+  "finds nothing for words that no item has": "an unknown word, too, has a vector",
+  "takes query text for plain text, never for syntax": "an encoder reads punctuation as part of the text",
+};
+let wordEncoder: string;
+beforeAll(async () => {
+  wordEncoder = await mkdtemp(join(tmpdir(), "rec-r1-contract-encoder-"));
+  await writeWordEncoder(wordEncoder, contractWords);
+});
+afterAll(() => rm(wordEncoder, { recursive: true, force: true }));
+for (const search of ["dense", "hybrid"] as const) {
+  const open = (items: readonly CatalogueItem[], options: Partial<LanceDbOptions> = {}) =>
+    LanceDbRecommender.fromRows(rowsOf(items), { text: ["title"], search, encoder: wordEncoder, ...options });
+  describeRecommender(`lancedb, ${search}`, (items) => open(items), vectorSkips);
+  describeRecommender(`lancedb, ${search}, on disk`, (items) => open(items, { indexDir }), vectorSkips);
+}
+
+describeRecommender(
+  "sequential, ordered by words",
+  async (items) => {
+    const catalogue = join(indexDir, `items-${items.length}.jsonl`);
+    await writeFile(catalogue, items.map((item) => `${JSON.stringify(item)}\n`).join(""));
+    const ids = items.map(({ id }) => id);
+    const train = ids.slice(5).map((target, i) => ({ history: ids.slice(i, i + 5), target }));
+    const model = await trainSequential({ items: ids, train, epochs: 1, hiddenSize: 8, blocks: 1, heads: 1 });
+    return SequentialRecommender.open(model, catalogue, { wordWeight: 1000 });
+  },
+  {
+    ...likeness,
+    "takes query text for plain text, never for syntax": "each line of a text is an item, as documented",
+  },
 );
 describeRecommender("function", (items) => Promise.resolve(countWords(items)));
 describeRecommender("cached function", (items) => Promise.resolve(cached(countWords(items))));
