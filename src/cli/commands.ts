@@ -64,6 +64,16 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./data-command.ts"),
   },
   {
+    name: "engine",
+    description: "serve this machine's engine to others, over the Tinker API",
+    load: () => import("./engine-command.ts"),
+  },
+  {
+    name: "sequential",
+    description: "train a next-item model on histories, and evaluate it",
+    load: () => import("./sequential-command.ts"),
+  },
+  {
     name: "model",
     description: "fetch and list models",
     load: () => import("./model-command.ts"),

@@ -8,6 +8,12 @@ import { absoluteSearchConfig, searchShape } from "./task-recommender.ts";
 import type { SearchConfig } from "./task-recommender.ts";
 
 const engineShape = {
+  engine: z
+    .string()
+    .default("local")
+    .describe("where the policy is: local, or the address of a server that speaks the Tinker API"),
+  baseModel: z.string().optional().describe("the model's name on that server; default: --model, or the only one there"),
+  apiKeyEnv: z.string().default("TINKER_API_KEY").describe("environment variable that holds that server's key"),
   model: z
     .string()
     .default("smollm2-135m-instruct")

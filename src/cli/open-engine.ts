@@ -14,6 +14,10 @@ export async function openEngine(
     keepReference = false,
   }: { seed: number; reporter: Reporter; signal: AbortSignal; keepReference?: boolean },
 ): Promise<Engine> {
+  if (config.engine !== "local") {
+    const { openRemoteEngine } = await import("./remote-engine.ts");
+    return openRemoteEngine(config, { seed, reporter, signal });
+  }
   const { model, loraRank, loraAlpha, full, threads } = config;
   if (!existsSync(model)) await fetchModel(model, reporter, signal);
   reporter.status(`loading ${model}`);

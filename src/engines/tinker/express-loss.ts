@@ -9,8 +9,8 @@ import { computeTerms, type ResolvedLoss } from "./loss-terms.ts";
 import type { DatumWire } from "./wire.ts";
 
 /**
- * How a server adds up a batch. `sum`: over all tokens (the Tinker API). `sequence_mean`: each datum's tokens are averaged,
- * then the data (SkyRL on JAX).
+ * How a server adds up a batch. `sum`: over all tokens (the Tinker API, SkyRL on GPUs). `sequence_mean`: each datum's tokens
+ * are averaged, prompt included, then the data (SkyRL on JAX).
  */
 export type Reduction = "sum" | "sequence_mean";
 

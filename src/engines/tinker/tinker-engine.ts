@@ -52,7 +52,7 @@ export interface TinkerEngineOptions extends TinkerClientOptions {
   seed?: number;
   /** Longest prompt plus completion, in tokens. Default: what the server says, else the model's own. */
   contextLength?: number;
-  /** How the server adds up a batch. `auto` recognises SkyRL by its description of itself. Default `auto`. */
+  /** How the server adds up a batch; `auto` finds out (see {@link Reduction}). Default `auto`. */
   reduction?: Reduction | "auto";
   /** Sampling requests open at once; the server's own limit holds besides. Default 64. */
   maxOpenRequests?: number;
@@ -64,10 +64,11 @@ interface Connection {
   baseModel: string;
   tokenizer: ChatTokenizer;
   contextLength: number;
-  reduction: Reduction;
+  /** Undefined: to be found out. */
+  reduction: Reduction | undefined;
 }
 
-/** How SkyRL's server calls itself. */
+/** How SkyRL's server calls itself, whatever it computes with. */
 const skyrlTitle = "Tinker API Mock";
 
 export class TinkerEngine implements Engine {
@@ -78,7 +79,7 @@ export class TinkerEngine implements Engine {
   private readonly client: TinkerClient;
   private readonly limits: ServerLimits;
   private readonly baseModel: string;
-  private readonly reduction: Reduction;
+  private reduction: Reduction | undefined;
   private readonly loraRank: number;
   private readonly seed: number;
   private readonly openSamples: RequestLimit;
@@ -110,7 +111,6 @@ export class TinkerEngine implements Engine {
       server: client.origin,
       model: baseModel,
       training: `LoRA rank ${loraRank}`,
-      reduction,
     };
   }
 
@@ -139,7 +139,7 @@ export class TinkerEngine implements Engine {
         baseModel: served.name,
         tokenizer: options.tokenizer ?? (local as { tokenizer: ChatTokenizer }).tokenizer,
         contextLength,
-        reduction: reduction === "auto" ? (title === skyrlTitle ? "sequence_mean" : "sum") : reduction,
+        reduction: reduction !== "auto" ? reduction : title === skyrlTitle ? undefined : "sum",
       } as const;
       return new TinkerEngine(connection, options);
     } catch (error) {
@@ -181,7 +181,9 @@ export class TinkerEngine implements Engine {
     const weights = data.map((datum) => tokenWeights(datum, loss, shape, batch));
     // Later calls before the same optimizer step are scaled alike, so that all weigh as they should.
     const averagedOver = this.pending.first || data.length;
-    const factors = data.map((datum) => reductionFactor(this.reduction, datum, averagedOver));
+    this.reduction ??= await this.findReduction(data[0] as Datum, signal);
+    const { reduction } = this;
+    const factors = data.map((datum) => reductionFactor(reduction, datum, averagedOver));
     const expressed = (serverLoss: ServerLoss): DatumWire[] =>
       data.map((datum, i) =>
         toServerDatum(
@@ -202,7 +204,7 @@ export class TinkerEngine implements Engine {
         }),
       );
     };
-    const logprobs = await this.trainOn(findServerLoss(shape, this.reduction), { data, expressed, surrogate, signal });
+    const logprobs = await this.trainOn(findServerLoss(shape, reduction), { data, expressed, surrogate, signal });
     this.pending = { first: averagedOver, total: this.pending.total + data.length };
     const records = new Map(data.map((datum, i) => [datum, { logprobs: logprobs[i] as Float32Array } as TokenRecord]));
     const total = data.reduce((sum, datum, i) => {
@@ -231,7 +233,7 @@ export class TinkerEngine implements Engine {
     if (metrics.applied === 0) return { gradNorm: metrics.grad_norm ?? Number.NaN, applied: false };
     const [, reported = Number.NaN] = Object.entries(metrics).find(([name]) => /grad_?norm/i.test(name)) ?? [];
     // The server's average was over the data of all calls, ours over those of the first.
-    return { gradNorm: this.reduction === "sum" ? reported : (reported * total) / first, applied: true };
+    return { gradNorm: this.reduction === "sequence_mean" ? (reported * total) / first : reported, applied: true };
   }
 
   async zeroGrad(): Promise<void> {
@@ -322,6 +324,25 @@ export class TinkerEngine implements Engine {
     } catch (error) {
       throw explainRefusal(error, surrogateLoss.lossFn);
     }
+  }
+
+  /**
+   * SkyRL averages on JAX and sums on GPUs, and says nowhere which it is; but only JAX gives a forward pass's losses along
+   * with its log-probs.
+   */
+  private async findReduction(datum: Datum, signal: AbortSignal | undefined): Promise<Reduction> {
+    const { result } = await this.client.forwardBackward(
+      {
+        modelId: await this.openModel(signal),
+        seqId: this.nextSequence(),
+        data: [toForwardDatum(datum)],
+        lossFn: "cross_entropy",
+        lossFnConfig: {},
+        forwardOnly: true,
+      },
+      signal,
+    );
+    return (await result).outputs[0]?.elementwise_loss ? "sequence_mean" : "sum";
   }
 
   private forward(

@@ -1,0 +1,46 @@
+/** The engine on a server, as a run's settings ask for it. */
+import { existsSync } from "node:fs";
+import { ConfigError } from "../core/errors.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { EngineConfig } from "./launch-config.ts";
+import { fetchModel } from "./open-engine.ts";
+import type { Reporter } from "./progress.ts";
+
+/** Options that only the local engine has, and that change nothing of what is learnt to speak of. */
+const localOptions = ["loraAlpha", "loraTargets", "threads", "maxRows", "memoryGb"];
+
+/**
+ * Connects to the Tinker server at `config.engine`. The key comes from the environment and goes nowhere else.
+ * @throws ConfigError, ModelError, EngineError, AbortError
+ */
+export async function openRemoteEngine(
+  config: EngineConfig,
+  { seed, reporter, signal }: { seed: number; reporter: Reporter; signal: AbortSignal },
+): Promise<Engine> {
+  const { engine: url, model, baseModel, loraRank, apiKeyEnv } = config;
+  if (config.full) {
+    throw new ConfigError("LOCAL_OPTION", "full: an engine on a server trains an adapter. Give --no-full.");
+  }
+  const ignored = localOptions.filter((name) => (config as Record<string, unknown>)[name] !== undefined);
+  if (ignored.length > 0) reporter.line(`Only the local engine reads ${ignored.join(", ")}; the server has its own.`);
+  // Only the tokenizer is needed here, and it comes with the model.
+  if (!existsSync(model)) await fetchModel(model, reporter, signal);
+  reporter.status("connecting to the engine's server");
+  const { TinkerEngine } = await import("../engines/tinker/index.ts");
+  const apiKey = process.env[apiKeyEnv];
+  return TinkerEngine.connect(
+    {
+      url,
+      model,
+      loraRank,
+      seed,
+      keyHint: `the environment variable ${apiKeyEnv}`,
+      onWarning: (message) => reporter.line(message),
+      onRetry: ({ error, delayMs }) =>
+        reporter.line(`${error.message} Trying again in ${Math.ceil(delayMs / 1000)} s.`),
+      ...(baseModel === undefined ? {} : { baseModel }),
+      ...(apiKey ? { apiKey } : {}),
+    },
+    signal,
+  );
+}
