@@ -1,6 +1,8 @@
 /** `rec-r1 index`: builds the embedded search index of a catalogue, and answers queries with it. */
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
+import { ConfigError } from "../core/errors.ts";
+import type { SearchKind } from "../recommenders/lancedb/index.ts";
 import { Closing } from "./closing.ts";
 import { formatSeconds, printable, Reporter } from "./progress.ts";
 
@@ -8,6 +10,8 @@ interface IndexFlags {
   text: string[];
   id?: string;
   store?: string[];
+  search: string;
+  encoder?: string;
   indexDir?: string;
   query: string[];
   top: string;
@@ -17,14 +21,29 @@ interface IndexFlags {
 export function define(command: Command): void {
   command
     .argument("<catalogue>", "JSON Lines file, one item a line")
-    .requiredOption("--text <field...>", "fields whose text is searched")
+    .requiredOption("--text <field...>", "fields whose text is searched; with weights as title=3 description=1")
     .option("--id <field>", "field of the item's id (default: id)")
     .option("--store <field...>", "fields shown with a hit (default: those of --text)")
+    .option("--search <kind>", "bm25, dense or hybrid", "bm25")
+    .option("--encoder <name>", "for dense and hybrid: a known name or a folder (default: all-minilm-l6-v2)")
     .option("--index-dir <folder>", "folder of indexes (default: .rec-r1/index)")
     .option("--query <words...>", "queries to try, each in quotes", [])
     .option("--top <number>", "hits shown for a query", "5")
     .option("--json", "print the result as one JSON object on the last line")
     .action(buildIndex);
+}
+
+/** Fields as they are given, or their weights where one is written with them. @throws ConfigError on a bad weight */
+function readFields(given: readonly string[]): string[] | Record<string, number> {
+  if (!given.some((field) => field.includes("="))) return [...given];
+  return Object.fromEntries(
+    given.map((text) => {
+      const at = text.lastIndexOf("=");
+      const weight = at < 0 ? 1 : Number(text.slice(at + 1));
+      if (weight > 0) return [at < 0 ? text : text.slice(0, at), weight];
+      throw new ConfigError("CONFIG_BAD_FIELDS", `--text ${text}: expected a weight above 0, such as title=3.`);
+    }),
+  );
 }
 
 async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
@@ -37,7 +56,9 @@ async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
     let items = 0;
     const recommender = closing.add(
       await LanceDbRecommender.fromJsonl(catalogue, {
-        text: flags.text,
+        text: readFields(flags.text),
+        search: flags.search as SearchKind,
+        ...(flags.encoder === undefined ? {} : { encoder: flags.encoder }),
         ...(flags.id === undefined ? {} : { id: flags.id }),
         ...(flags.store === undefined ? {} : { store: flags.store }),
         ...(flags.indexDir === undefined ? {} : { indexDir: flags.indexDir }),

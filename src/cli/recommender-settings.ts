@@ -22,7 +22,11 @@ const headers = z.record(z.string(), z.string()).optional();
 
 /** What each kind takes. LanceDB's options are its own and checked by it. */
 const kinds = {
-  lancedb: z.looseObject({ kind: z.literal("lancedb"), catalogue: z.string(), text: names.min(1) }),
+  lancedb: z.looseObject({
+    kind: z.literal("lancedb"),
+    catalogue: z.string(),
+    text: z.union([names.min(1), z.record(z.string(), z.number().positive())]),
+  }),
   http: z.strictObject({
     kind: z.literal("http"),
     url: z.string(),
@@ -76,6 +80,15 @@ const kinds = {
     describedBy: json.optional(),
     topCandidates: z.number().int().min(1).optional(),
     depth: z.number().int().min(1).optional(),
+  }),
+  sequential: z.strictObject({
+    kind: z.literal("sequential"),
+    model: z.string(),
+    catalogue: z.string(),
+    text: names.min(1).optional(),
+    id: z.string().optional(),
+    store: names.optional(),
+    wordWeight: z.number().min(0).optional(),
   }),
 } as const;
 
@@ -146,11 +159,19 @@ export async function openRecommender(settings: unknown, place: SettingsPlace): 
     case "rerank": {
       const { rerank } = await import("../recommenders/rerank/index.ts");
       const { kind: _, candidates, describedBy, ...options } = checked;
-      return rerank({
-        ...options,
-        candidates: await openRecommender(candidates, place),
-        ...(describedBy === undefined ? {} : { describedBy: await openRecommender(describedBy, place) }),
-      } as never);
+      const source = await openRecommender(candidates, place);
+      try {
+        const finder = describedBy === undefined ? {} : { describedBy: await openRecommender(describedBy, place) };
+        return rerank({ ...options, candidates: source, ...finder } as never);
+      } catch (error) {
+        await source.close();
+        throw error;
+      }
+    }
+    case "sequential": {
+      const { SequentialRecommender } = await import("../recommenders/sequential/index.ts");
+      const { kind: _, model, catalogue: file, ...options } = checked;
+      return SequentialRecommender.open(resolve(place.folder, model), resolve(place.folder, file), options as never);
     }
   }
 }

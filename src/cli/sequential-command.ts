@@ -1,0 +1,194 @@
+/** `rec-r1 sequential train | eval`: a next-item model for histories of items, and how well it ranks what came next. */
+import type { Command } from "commander";
+import { listenForInterrupt } from "../core/abort.ts";
+import { ConfigError, DataError } from "../core/errors.ts";
+import { readJsonl } from "../core/data-lines.ts";
+import { ndcg, recall } from "../ranking/index.ts";
+import type { Hit } from "../recommenders/recommender.ts";
+import type { Interaction, TrainSequentialOptions } from "../recommenders/sequential/index.ts";
+import { Closing } from "./closing.ts";
+import { formatSeconds, Reporter } from "./progress.ts";
+
+interface TrainFlags {
+  items: string;
+  train: string;
+  valid?: string;
+  out: string;
+  id: string;
+  epochs?: string;
+  hiddenSize?: string;
+  seed?: string;
+  json?: boolean;
+}
+
+interface EvalFlags {
+  items: string;
+  test: string;
+  id: string;
+  title: string;
+  json?: boolean;
+}
+
+/** Cuts of the metrics that are printed. */
+const cuts = [10, 50] as const;
+
+export function define(command: Command): void {
+  command
+    .command("train")
+    .description("train SASRec on histories")
+    .requiredOption("--items <file>", "JSON Lines catalogue, whose ids can be recommended")
+    .requiredOption("--train <file>", 'JSON Lines of {"history": [ids, oldest first], "target": id, "user"?}')
+    .option("--valid <file>", "the same, held out: decides when to stop")
+    .requiredOption("--out <folder>", "where the model goes")
+    .option("--id <field>", "field of the item's id", "id")
+    .option("--epochs <number>", "most epochs (default: 60)")
+    .option("--hidden-size <number>", "numbers in an item's vector (default: 64)")
+    .option("--seed <number>", "default: 0")
+    .option("--json", "print the result as one JSON object on the last line")
+    .action(trainModel);
+  command
+    .command("eval")
+    .description("rank what came next by the model, and by BM25 on the last title")
+    .argument("<model>", "folder that train wrote")
+    .requiredOption("--items <file>", "JSON Lines catalogue")
+    .requiredOption("--test <file>", "JSON Lines of histories and targets")
+    .option("--id <field>", "field of the item's id", "id")
+    .option("--title <field>", "field of the item's title", "title")
+    .option("--json", "print the result as one JSON object on the last line")
+    .action(evaluateModel);
+}
+
+function readNumber(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  throw new ConfigError("CONFIG_BAD_NUMBER", `${flag}: expected a number, got "${text}".`);
+}
+
+async function readIds(path: string, field: string, signal: AbortSignal): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const { line, value } of readJsonl(path, { signal })) {
+    const id = value[field];
+    if (typeof id !== "string" && typeof id !== "number") {
+      throw new DataError("DATA_BAD_ID", `${path} line ${line}: expected an id in "${field}".`);
+    }
+    ids.push(String(id));
+  }
+  return ids;
+}
+
+async function trainModel(flags: TrainFlags): Promise<void> {
+  const reporter = new Reporter();
+  const interrupt = listenForInterrupt(() => reporter.line("stopping"));
+  const start = performance.now();
+  try {
+    const { readInteractions, trainSequential } = await import("../recommenders/sequential/index.ts");
+    const { signal } = interrupt;
+    const items = await readIds(flags.items, flags.id, signal);
+    const numbers = {
+      epochs: readNumber("--epochs", flags.epochs),
+      hiddenSize: readNumber("--hidden-size", flags.hiddenSize),
+      seed: readNumber("--seed", flags.seed),
+    };
+    const given = Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== undefined));
+    const options: TrainSequentialOptions = {
+      items,
+      train: await readInteractions(flags.train, { signal }),
+      ...(flags.valid === undefined ? {} : { valid: await readInteractions(flags.valid, { signal }) }),
+      ...(given as Partial<TrainSequentialOptions>),
+      signal,
+      onProgress: ({ epoch, loss, validNdcg }) => {
+        const shown = validNdcg === null ? "" : `, NDCG@10 ${validNdcg.toFixed(4)} on the held-out histories`;
+        reporter.status(`epoch ${epoch}: loss ${loss.toFixed(4)}${shown}`);
+      },
+    };
+    const model = await trainSequential(options);
+    await model.save(flags.out);
+    await model.close();
+    reporter.clear();
+    const seconds = (performance.now() - start) / 1000;
+    const { epoch, validNdcg } = model.notes as { epoch: number; validNdcg: number | null };
+    if (flags.json) {
+      process.stdout.write(`${JSON.stringify({ model: flags.out, items: items.length, epoch, validNdcg, seconds })}\n`);
+      return;
+    }
+    const quality = validNdcg === null ? "" : `, NDCG@10 ${validNdcg.toFixed(4)} on the held-out histories`;
+    process.stdout.write(
+      `${flags.out}: ${items.length} items, epoch ${epoch}${quality}, in ${formatSeconds(seconds)}\n`,
+    );
+  } finally {
+    reporter.clear();
+    interrupt.dispose();
+  }
+}
+
+type Scores = Record<string, number>;
+
+/** Means over all rows; a row without an answer counts 0. */
+function summarize(answers: readonly (readonly Hit[])[], rows: readonly Interaction[]): Scores {
+  const scores: Scores = {};
+  for (const k of cuts) {
+    const mean = (metric: typeof recall): number =>
+      answers.reduce((sum, hits, i) => sum + metric(hits, [rows[i]?.target as string], { k }), 0) / rows.length;
+    scores[`ndcg@${k}`] = mean(ndcg);
+    scores[`recall@${k}`] = mean(recall);
+  }
+  return scores;
+}
+
+async function evaluateModel(folder: string, flags: EvalFlags): Promise<void> {
+  const reporter = new Reporter();
+  const interrupt = listenForInterrupt(() => reporter.line("stopping"));
+  const closing = new Closing();
+  try {
+    const { SequentialModel, readInteractions } = await import("../recommenders/sequential/index.ts");
+    const { inMemory, LanceDbRecommender } = await import("../recommenders/lancedb/index.ts");
+    const { signal } = interrupt;
+    const model = closing.add(await SequentialModel.load(folder));
+    const rows = await readInteractions(flags.test, { signal });
+    const topK = Math.max(...cuts);
+    reporter.status(`ranking for ${rows.length} histories`);
+    const next = await model.next(
+      rows.map(({ history }) => history),
+      { topK, signal },
+    );
+    const titles = new Map<string, string>();
+    for await (const { value } of readJsonl(flags.items, { signal })) {
+      titles.set(String(value[flags.id]), String(value[flags.title] ?? ""));
+    }
+    const words = closing.add(
+      await LanceDbRecommender.fromJsonl(flags.items, {
+        id: flags.id,
+        text: [flags.title],
+        store: [],
+        indexDir: inMemory,
+        signal,
+      }),
+    );
+    const found = await words.search(
+      rows.map(({ history }) => ({ text: titles.get(history.at(-1) ?? "") ?? "" })),
+      { topK, signal },
+    );
+    reporter.clear();
+    const result = { rows: rows.length, sasrec: summarize(next, rows), bm25: summarize(found, rows) };
+    if (flags.json) {
+      process.stdout.write(`${JSON.stringify(result)}\n`);
+      return;
+    }
+    const names = Object.keys(result.sasrec);
+    process.stdout.write(
+      `${rows.length} histories\n${"".padEnd(22)}${names.map((name) => name.padStart(11)).join("")}\n`,
+    );
+    for (const [label, scores] of [
+      ["SASRec", result.sasrec],
+      ["BM25, the last title", result.bm25],
+    ] as const) {
+      const numbers = names.map((name) => (scores[name] as number).toFixed(4).padStart(11)).join("");
+      process.stdout.write(`${label.padEnd(22)}${numbers}\n`);
+    }
+  } finally {
+    reporter.clear();
+    await closing.close();
+    interrupt.dispose();
+  }
+}
