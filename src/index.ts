@@ -27,7 +27,21 @@ export { readCatalogueIds, withKnownIds } from "./recommenders/known-ids.ts";
 export type { Hit, Query, Recommender, SearchOptions } from "./recommenders/recommender.ts";
 export { computeAdvantages } from "./rl/advantage.ts";
 export type { AdvantageBaseline, AdvantageNorm } from "./rl/advantage.ts";
-export { parseAnswer, parseJsonAnswer, parsePlainAnswer } from "./rl/answer.ts";
+export { parseAnswer, parseJsonAnswer, parsePlainAnswer, parseQueries, parseTaggedAnswer } from "./rl/answer.ts";
+export { showTitles } from "./rl/episode.ts";
+export type { Episode, Turn } from "./rl/episode.ts";
+export {
+  combineObjectives,
+  latencyCost,
+  ndcgObjective,
+  recallObjective,
+  ruleObjective,
+  tokenCost,
+  wordCost,
+} from "./rl/objectives.ts";
+export type { Found, Objective, ObjectivesOptions } from "./rl/objectives.ts";
+export { fused, fuseRankings } from "./recommenders/fused.ts";
+export type { FuseOptions } from "./recommenders/fused.ts";
 export type { Evaluation } from "./rl/evaluation.ts";
 export type { EndReason, OnTrainEvent, TrainEvent } from "./rl/events.ts";
 export { expandQuery } from "./rl/expand-query.ts";
@@ -37,6 +51,7 @@ export { recipes } from "./rl/recipes.ts";
 export type { Recipe } from "./rl/recipes.ts";
 export { defineTask, ndcgMetric } from "./rl/task.ts";
 export type {
+  AnswerCosts,
   DataSource,
   LoadedExample,
   Metric,

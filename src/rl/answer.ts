@@ -121,3 +121,29 @@ export function parseTaggedAnswer(text: string): string | null {
   }
   return null;
 }
+
+/**
+ * Several queries in a completion, one a line, as a fused recommender takes them: `queries` (or `query`) of the last
+ * JSON object of an answer block, a list or a text; else the lines of the block, or of the whole text. Null where there
+ * is none.
+ * @param maxQueries the first so many are kept
+ */
+export function parseQueries(text: string, maxQueries = 4): string | null {
+  const block = answerBlocks(text).at(-1) as string;
+  const json = topLevelObjects(block).at(-1);
+  const listed = json === undefined ? undefined : queriesOf(json);
+  const lines = listed ?? (json === undefined ? block.split(/\r?\n/).map(unwrapLine) : []);
+  const queries = lines.map(cleanQuery).filter((query) => query !== null);
+  return queries.length === 0 ? null : [...new Set(queries)].slice(0, maxQueries).join("\n");
+}
+
+function queriesOf(json: string): string[] | undefined {
+  try {
+    const { queries, query } = JSON.parse(json) as { queries?: unknown; query?: unknown };
+    const given = queries ?? query;
+    const list: unknown[] = Array.isArray(given) ? given : [given];
+    return list.filter((entry) => typeof entry === "string");
+  } catch {
+    return undefined;
+  }
+}

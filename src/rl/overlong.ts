@@ -8,5 +8,5 @@
 export function overlongPenalty(tokens: number, maxTokens: number, bufferShare: number): number {
   const buffer = bufferShare * maxTokens;
   if (buffer <= 0) return 0;
-  return -Math.min(1, Math.max(0, (tokens - (maxTokens - buffer)) / buffer));
+  return 0 - Math.min(1, Math.max(0, (tokens - (maxTokens - buffer)) / buffer));
 }

@@ -2,6 +2,7 @@
 import { ConfigError } from "../core/errors.ts";
 import { packageVersion } from "../core/version.ts";
 import { checkRelevant } from "../datasets/examples.ts";
+import { countDropped, describeDropped, reportOf } from "../datasets/load-report.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Relevance } from "../ranking/judgments.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
@@ -65,6 +66,7 @@ export async function openSession<E extends object>(options: SessionOptions<E>):
         ? await loadCheckedSplit(task, "valid", recommender, config.maxMissingShare)
         : [];
     const valid = config.evalLimit > 0 ? validAll.slice(0, config.evalLimit) : validAll;
+    for (const examples of [train, validAll]) warnOfDropped(examples, onEvent);
     if (config.evalEvery > 0 && valid.length === 0) {
       onEvent({
         kind: "warning",
@@ -94,6 +96,14 @@ export async function openSession<E extends object>(options: SessionOptions<E>):
     await folder.close();
     throw error;
   }
+}
+
+/** Says which rows of the data were left out for a fault, so that a run doesn't quietly train on less. */
+function warnOfDropped(examples: readonly unknown[], onEvent: OnTrainEvent): void {
+  const report = reportOf(examples);
+  if (!report || report.dropped.length === 0) return;
+  const message = `${report.path}: ${countDropped(report)} of ${report.rows} rows were dropped:\n${describeDropped(report)}`;
+  onEvent({ kind: "warning", message });
 }
 
 function initialState(): TrainState {

@@ -6,6 +6,7 @@ import { DataError, RecR1Error, TaskError } from "../core/errors.ts";
 import { sha256OfJson } from "../core/checksum.ts";
 import { readExamples } from "../datasets/examples.ts";
 import type { Example } from "../datasets/examples.ts";
+import { passReport } from "../datasets/load-report.ts";
 import type { ChatMessage } from "../engines/engine.ts";
 import type { Relevance } from "../ranking/judgments.ts";
 import { ndcg } from "../ranking/metrics.ts";
@@ -295,7 +296,7 @@ export async function loadSplit<E extends object>(
     throw new DataError("DATA_EMPTY", `Task "${task.name}": the split "${split}" has no examples.`);
   }
   const seen = new Set<string>();
-  return examples.map((example: E, index) => {
+  const loaded = examples.map((example: E, index) => {
     const { id: given } = example as { id?: unknown };
     const id = typeof given === "string" || typeof given === "number" ? String(given) : `${split}-${index}`;
     if (seen.has(id)) {
@@ -307,6 +308,8 @@ export async function loadSplit<E extends object>(
     seen.add(id);
     return { id, example };
   });
+  passReport(examples, loaded);
+  return loaded;
 }
 
 async function callLoader<E extends object>(
