@@ -10,6 +10,41 @@ export { randomStream, shuffle } from "./core/random.ts";
 export type { Random } from "./core/random.ts";
 export * from "./datasets/index.ts";
 export * from "./engines/engine.ts";
+export { countWords, splitWords } from "./core/words.ts";
+export { classicalNames, prepareClassical } from "./eval/baselines/classical.ts";
+export type {
+  ClassicalBaselines,
+  ClassicalName,
+  ClassicalOptions,
+  RecommenderVariant,
+} from "./eval/baselines/classical.ts";
+export { Collection } from "./eval/baselines/collection.ts";
+export { fuseRankings } from "./eval/baselines/fusion.ts";
+export { collectBestOfN, fineTune, readRewrites } from "./eval/baselines/supervised.ts";
+export type { CollectOptions, FineTuneOptions, Rewrite } from "./eval/baselines/supervised.ts";
+export { compareSystems, scoresByExample } from "./eval/compare.ts";
+export type { CompareOptions, ScoredSystem } from "./eval/compare.ts";
+export { formatComparisonLatex, formatComparisonMarkdown, formatComparisonText } from "./eval/comparison/format.ts";
+export { keepComparison, readKeptComparison, recomputeMeasures } from "./eval/comparison/kept-answers.ts";
+export type { KeptAnswer, KeptComparison } from "./eval/comparison/kept-answers.ts";
+export { bestClassical, measureComparison } from "./eval/comparison/measure.ts";
+export type { AnsweredSystem, Comparison, MeasureOptions, SystemResult } from "./eval/comparison/measure.ts";
+export { makeSlices } from "./eval/comparison/slices.ts";
+export type { Slice, SliceOptions } from "./eval/comparison/slices.ts";
+export { answerWithModel, answerWithQueries, modelSystem, rawSystem } from "./eval/comparison/system.ts";
+export type { ComparedSystem, Prices, SystemAnswers, SystemFamily, Usage } from "./eval/comparison/system.ts";
+export { errorsOf, formatDiagnosis, requireSoundBaseline } from "./eval/doctor/diagnosis.ts";
+export type { CheckOutcome, CheckStatus, Diagnosis } from "./eval/doctor/diagnosis.ts";
+export { examineTask } from "./eval/doctor/examine.ts";
+export type { ExamineOptions } from "./eval/doctor/examine.ts";
+export { measureAbility, measureDivergence, measurePerplexity } from "./eval/forgetting/measure.ts";
+export type { AbilityOptions, Divergence, Policy } from "./eval/forgetting/measure.ts";
+export type { AbilityMeasure, ForgettingReport } from "./eval/forgetting/report.ts";
+export { judgeAbility, judgeRegression } from "./eval/gate.ts";
+export type { GateCheck, GateOptions, Verdict } from "./eval/gate.ts";
+export { RankingStore, recordRankings } from "./eval/rankings.ts";
+export { writeReport } from "./eval/report/report.ts";
+export type { ReportComparison, ReportData, ReportSystem } from "./eval/report/report-data.ts";
 export { evaluatePolicy, evaluateQueries, evaluateRaw, pairScores } from "./eval/evaluate.ts";
 export type { EvaluateOptions, EvaluatePolicyOptions } from "./eval/evaluate.ts";
 export {
@@ -49,6 +84,9 @@ export { hindsightWarmup } from "./rl/hindsight.ts";
 export type { HindsightOptions } from "./rl/hindsight.ts";
 export { recipes } from "./rl/recipes.ts";
 export type { Recipe } from "./rl/recipes.ts";
+export { withLengthCost } from "./rl/length-cost.ts";
+export { compatibleQuirks, modes, ndcgAsPublished, recommenderInMode, taskInMode } from "./rl/modes.ts";
+export type { Mode } from "./rl/modes.ts";
 export { defineTask, ndcgMetric } from "./rl/task.ts";
 export type {
   AnswerCosts,
