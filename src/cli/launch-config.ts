@@ -20,8 +20,14 @@ const engineShape = {
     .describe("Hugging Face folder, .gguf file or known name (see: rec-r1 model list)"),
   loraRank: z.number().int().min(1).default(16).describe("rank of the adapter that is trained"),
   loraAlpha: z.number().positive().optional().describe("scale of the adapter; default: twice its rank"),
+  loraTargets: z
+    .string()
+    .optional()
+    .describe("linear layers that get an adapter, with commas between (q_proj,v_proj); default: all seven"),
   full: z.boolean().default(false).describe("train all weights, without an adapter"),
   threads: z.number().int().min(1).optional().describe("CPU threads; default: all physical cores"),
+  maxRows: z.number().int().min(1).optional().describe("tokens that are trained on at once; default: 512"),
+  memoryGb: z.number().positive().optional().describe("most memory to use, in GB; default: what is free"),
 };
 
 export const engineConfigSchema = z.object(engineShape);

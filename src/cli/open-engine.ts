@@ -1,6 +1,7 @@
 /** The engine that a run's settings ask for; a known model that isn't there yet is fetched first. */
 import { existsSync } from "node:fs";
 import type { Engine } from "../engines/engine.ts";
+import type { ProjectionName } from "../engines/local/index.ts";
 import type { EngineConfig } from "./launch-config.ts";
 import type { Reporter } from "./progress.ts";
 
@@ -18,7 +19,7 @@ export async function openEngine(
     const { openRemoteEngine } = await import("./remote-engine.ts");
     return openRemoteEngine(config, { seed, reporter, signal });
   }
-  const { model, loraRank, loraAlpha, full, threads } = config;
+  const { model, loraRank, loraAlpha, loraTargets, full, threads, maxRows, memoryGb } = config;
   if (!existsSync(model)) await fetchModel(model, reporter, signal);
   reporter.status(`loading ${model}`);
   const { LocalEngine } = await import("../engines/local/index.ts");
@@ -27,8 +28,16 @@ export async function openEngine(
     full,
     ...(full ? { keepReference } : { loraRank }),
     ...(full || loraAlpha === undefined ? {} : { loraAlpha }),
+    ...(full || loraTargets === undefined ? {} : { loraTargets: parseTargets(loraTargets) }),
     ...(threads === undefined ? {} : { threads }),
+    ...(maxRows === undefined ? {} : { maxRows }),
+    ...(memoryGb === undefined ? {} : { memoryGb }),
   });
+}
+
+/** Names as the engine knows them, which refuses others. */
+function parseTargets(text: string): ProjectionName[] {
+  return text.split(",").map((name) => name.trim() as ProjectionName);
 }
 
 /** Puts a known model into the cache, with progress. @throws ModelError, AbortError */

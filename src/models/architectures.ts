@@ -1,8 +1,9 @@
 /**
- * The model families, each one small description. Adding one: a row in `architectures` and, where it has weights of a
- * new kind, a row in `layerTensors`. Nothing here reads files.
+ * The model families, each one small description. Adding one: a row in `architectures`, with the traits that set it apart
+ * and, where it has weights of a new kind, a row in `layerTensors`. Nothing here reads files.
  */
 import { ModelError } from "../core/errors.ts";
+import { type ReadTraits, readGemma3Traits } from "./gemma3.ts";
 import type { ModelConfig, RopeScaling } from "./model.ts";
 import { SettingsReader } from "./settings-reader.ts";
 
@@ -15,6 +16,10 @@ export interface Architecture {
   qkNorm: boolean;
   /** Used where config.json doesn't say; null: hidden size / heads. */
   defaultHeadDim: number | null;
+  /** Default false. */
+  tiesEmbeddings?: boolean;
+  /** Settings of config.json that decide more than the shape: traits, and how many tokens they hold for. */
+  readTraits?: (settings: SettingsReader, shape: { hiddenSize: number; layers: number }) => ReadTraits;
   /** llama.cpp stores the rows of each head of q and k in the order of its own rotation: 0, d/2, 1, d/2 + 1 … */
   ggufInterleavesHeads: boolean;
 }
@@ -23,6 +28,15 @@ export const architectures: readonly Architecture[] = [
   { name: "llama", attentionBias: false, qkNorm: false, defaultHeadDim: null, ggufInterleavesHeads: true },
   { name: "qwen2", attentionBias: true, qkNorm: false, defaultHeadDim: null, ggufInterleavesHeads: false },
   { name: "qwen3", attentionBias: false, qkNorm: true, defaultHeadDim: 128, ggufInterleavesHeads: false },
+  {
+    name: "gemma3_text",
+    attentionBias: false,
+    qkNorm: true,
+    defaultHeadDim: 256,
+    tiesEmbeddings: true,
+    readTraits: readGemma3Traits,
+    ggufInterleavesHeads: false,
+  },
 ];
 
 /** A weight that a model of a given shape must have. */
@@ -113,7 +127,30 @@ const layerTensors: readonly LayerTensor[] = [
     ggufName: "attn_output.weight",
     shape: (c) => [c.hiddenSize, queryRows(c)],
   },
-  { name: "post_attention_layernorm.weight", ggufName: "ffn_norm.weight", shape: (c) => [c.hiddenSize] },
+  {
+    name: "post_attention_layernorm.weight",
+    ggufName: "ffn_norm.weight",
+    shape: (c) => [c.hiddenSize],
+    when: (c) => !c.traits?.normsAround,
+  },
+  {
+    name: "post_attention_layernorm.weight",
+    ggufName: "post_attention_norm.weight",
+    shape: (c) => [c.hiddenSize],
+    when: (c) => c.traits?.normsAround === true,
+  },
+  {
+    name: "pre_feedforward_layernorm.weight",
+    ggufName: "ffn_norm.weight",
+    shape: (c) => [c.hiddenSize],
+    when: (c) => c.traits?.normsAround === true,
+  },
+  {
+    name: "post_feedforward_layernorm.weight",
+    ggufName: "post_ffw_norm.weight",
+    shape: (c) => [c.hiddenSize],
+    when: (c) => c.traits?.normsAround === true,
+  },
   {
     name: "mlp.gate_proj.weight",
     ggufName: "ffn_gate.weight",
@@ -177,35 +214,40 @@ export function findArchitecture(name: string, where: string): Architecture {
 export function configFromHuggingFace(json: Record<string, unknown>, where: string): ModelConfig {
   const settings = new SettingsReader(where, (key) => json[key]);
   const architecture = findArchitecture(settings.string("model_type"), where);
-  refuse(settings, "quantization_config", (value) => value !== undefined, "weights in F32, F16 or BF16");
-  refuse(settings, "hidden_act", (value) => value !== undefined && value !== "silu", "silu");
-  refuse(settings, "mlp_bias", (value) => value === true, "false");
-  refuse(settings, "use_sliding_window", (value) => value === true, "false");
-  refuse(
-    settings,
-    "layer_types",
-    (value) => Array.isArray(value) && value.some((type) => type !== "full_attention"),
-    "full_attention in every layer",
-  );
+  settings.refuse("quantization_config", (value) => value !== undefined, "weights in F32, F16 or BF16");
+  settings.refuse("hidden_act", (value) => value !== undefined && value !== "silu", "silu");
+  settings.refuse("mlp_bias", (value) => value === true, "false");
+  settings.refuse("use_sliding_window", (value) => value === true, "false");
+  if (!architecture.readTraits) {
+    settings.refuse(
+      "layer_types",
+      (value) => Array.isArray(value) && value.some((type) => type !== "full_attention"),
+      "full_attention in every layer",
+    );
+  }
   // Qwen2's biases are part of its architecture; elsewhere the flag would add one to o as well.
-  if (!architecture.attentionBias) refuse(settings, "attention_bias", (value) => value === true, "false");
+  if (!architecture.attentionBias) settings.refuse("attention_bias", (value) => value === true, "false");
   const heads = settings.integer("num_attention_heads");
   const hiddenSize = settings.integer("hidden_size");
+  const layers = settings.integer("num_hidden_layers");
+  const contextLength = settings.integer("max_position_embeddings");
+  const read = architecture.readTraits?.(settings, { hiddenSize, layers });
   return checkConfig(settings, {
     architecture: architecture.name,
     vocabSize: settings.integer("vocab_size"),
     hiddenSize,
     intermediateSize: settings.integer("intermediate_size"),
-    layers: settings.integer("num_hidden_layers"),
+    layers,
     heads,
     kvHeads: settings.integer("num_key_value_heads", { fallback: heads }),
     headDim: settings.integer("head_dim", { fallback: architecture.defaultHeadDim ?? hiddenSize / heads }),
-    contextLength: settings.integer("max_position_embeddings"),
+    contextLength: read ? Math.min(contextLength, read.maxContextLength) : contextLength,
     rmsNormEps: settings.number("rms_norm_eps", { min: 0, max: 1, fallback: 1e-6 }),
-    ...ropeFromHuggingFace(settings, where),
-    tieWordEmbeddings: settings.boolean("tie_word_embeddings", false),
+    ...(read ? { ropeTheta: read.ropeTheta, ropeScaling: null } : ropeFromHuggingFace(settings, where)),
+    tieWordEmbeddings: settings.boolean("tie_word_embeddings", architecture.tiesEmbeddings ?? false),
     attentionBias: architecture.attentionBias,
     qkNorm: architecture.qkNorm,
+    ...(read ? { traits: read.traits } : {}),
   });
 }
 
@@ -220,7 +262,7 @@ function ropeFromHuggingFace(settings: SettingsReader, where: string): Pick<Mode
     fallback: settings.number("rope_theta", { min: 1, fallback: 10_000 }),
   });
   for (const reader of [settings, rope]) {
-    refuse(reader, "partial_rotary_factor", (factor) => factor !== undefined && factor !== 1, "1");
+    reader.refuse("partial_rotary_factor", (factor) => factor !== undefined && factor !== 1, "1");
   }
   const type = rope.string("rope_type", rope.string("type", "default"));
   switch (type) {
@@ -264,12 +306,13 @@ export function configFromGguf(lookUp: (key: string) => unknown, tensors: GgufTe
   const settings = new SettingsReader(where, lookUp);
   const architecture = findArchitecture(settings.string("general.architecture"), where);
   const { name } = architecture;
-  refuse(settings, `${name}.expert_count`, (value) => value !== undefined && value !== 0, "0 (no experts)");
+  if (architecture.readTraits) throw settings.unsupported("general.architecture", name, "a Hugging Face folder of it");
+  settings.refuse(`${name}.expert_count`, (value) => value !== undefined && value !== 0, "0 (no experts)");
   const heads = settings.integer(`${name}.attention.head_count`);
   const hiddenSize = settings.integer(`${name}.embedding_length`);
   const headDim = settings.integer(`${name}.attention.key_length`, { fallback: hiddenSize / heads });
   for (const key of [`${name}.attention.value_length`, `${name}.rope.dimension_count`]) {
-    refuse(settings, key, (value) => value !== undefined && value !== headDim, `${headDim}, the size of a head`);
+    settings.refuse(key, (value) => value !== undefined && value !== headDim, `${headDim}, the size of a head`);
   }
   const ropeTheta = settings.number(`${name}.rope.freq_base`, { min: 1, fallback: 10_000 });
   return checkConfig(settings, {
@@ -342,16 +385,6 @@ function recogniseLlama3Factors(
     });
   if (!matches) throw settings.unsupported("rope_freqs.weight", "not Llama 3's", "Llama 3's rope scaling");
   return scaling;
-}
-
-function refuse(
-  settings: SettingsReader,
-  key: string,
-  isUnsupported: (value: unknown) => boolean,
-  supported: string,
-): void {
-  const value = settings.get(key);
-  if (isUnsupported(value)) throw settings.unsupported(key, value, supported);
 }
 
 function checkConfig(settings: SettingsReader, config: ModelConfig): ModelConfig {

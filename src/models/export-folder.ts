@@ -4,13 +4,18 @@ import { join } from "node:path";
 import { describeFileError } from "../core/atomic-write.ts";
 import { ModelError } from "../core/errors.ts";
 import { loadModel, readTokenizerParts } from "./load.ts";
-import type { ModelConfig } from "./model.ts";
+import type { FamilyTraits, ModelConfig } from "./model.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
 import type { TokenizerParts } from "./tokenizer.ts";
 
 /** The configuration as config.json spells it. */
 function configJson(config: ModelConfig, endIds: readonly number[]): Record<string, unknown> {
-  const classes = { llama: "LlamaForCausalLM", qwen2: "Qwen2ForCausalLM", qwen3: "Qwen3ForCausalLM" };
+  const classes = {
+    llama: "LlamaForCausalLM",
+    qwen2: "Qwen2ForCausalLM",
+    qwen3: "Qwen3ForCausalLM",
+    gemma3_text: "Gemma3ForCausalLM",
+  };
   const { ropeScaling } = config;
   const scaling =
     ropeScaling?.type === "llama3"
@@ -40,9 +45,23 @@ function configJson(config: ModelConfig, endIds: readonly number[]): Record<stri
     rope_scaling: scaling,
     tie_word_embeddings: config.tieWordEmbeddings,
     attention_bias: config.attentionBias,
-    hidden_act: "silu",
+    ...(config.traits ? traitsJson(config, config.traits) : { hidden_act: "silu" }),
     torch_dtype: "float32",
     ...(endIds.length > 0 ? { eos_token_id: endIds.length === 1 ? endIds[0] : endIds } : {}),
+  };
+}
+
+/** Gemma 3's own settings, the only ones that traits are read from. */
+function traitsJson({ layers, contextLength }: ModelConfig, traits: FamilyTraits): Record<string, unknown> {
+  const local = traits.localRope?.layers ?? [];
+  return {
+    hidden_activation: "gelu_pytorch_tanh",
+    query_pre_attn_scalar: Math.round((traits.attentionScale as number) ** -2),
+    sliding_window: contextLength,
+    rope_local_base_freq: traits.localRope?.theta,
+    layer_types: Array.from({ length: layers }, (_, layer) =>
+      local.includes(layer) ? "sliding_attention" : "full_attention",
+    ),
   };
 }
 

@@ -25,7 +25,7 @@ export type RopeScaling =
 
 /** The shape of a decoder-only transformer with RMS norms, rotary positions and a gated SiLU feed-forward layer. */
 export interface ModelConfig {
-  architecture: "llama" | "qwen2" | "qwen3";
+  architecture: "llama" | "qwen2" | "qwen3" | "gemma3_text";
   /** Rows of the embedding; the tokenizer may have fewer tokens. */
   vocabSize: number;
   hiddenSize: number;
@@ -46,6 +46,24 @@ export interface ModelConfig {
   attentionBias: boolean;
   /** An RMS norm over each head of q and k, before the rotation. */
   qkNorm: boolean;
+  /** What else sets the family apart. Default: as in Llama. */
+  traits?: FamilyTraits;
+}
+
+/** Ways in which families differ; the graph builder knows these and no family by name. */
+export interface FamilyTraits {
+  /** What the feed-forward layer's gate passes through. Default silu. */
+  activation?: "silu" | "gelu_tanh";
+  /** Norms also after attention and after the feed-forward layer, before their results are added. Default false. */
+  normsAround?: boolean;
+  /** Added to the weights of norms, where they are stored as differences from 1. Default 0. */
+  normOffset?: number;
+  /** Embeddings are multiplied by it. Default 1. */
+  embeddingScale?: number;
+  /** Scores of attention are multiplied by it. Default 1 / √headDim. */
+  attentionScale?: number;
+  /** Layers whose positions turn by another base, unstretched. Default none. */
+  localRope?: { theta: number; layers: readonly number[] };
 }
 
 export interface ChatMessage {

@@ -58,6 +58,12 @@ export class SettingsReader {
     return value;
   }
 
+  /** Refuses a value that this package doesn't compute. @throws ModelError naming what is supported */
+  refuse(key: string, isUnsupported: (value: unknown) => boolean, supported: string): void {
+    const value = this.get(key);
+    if (isUnsupported(value)) throw this.unsupported(key, value, supported);
+  }
+
   /** The error for a setting that is missing or malformed. */
   wrong(key: string, got: unknown, expected: string): ModelError {
     return new ModelError(

@@ -33,6 +33,40 @@ describe("config.json", () => {
     expect(read({ model_type: "qwen2" })).toMatchObject({ headDim: 8, qkNorm: false, attentionBias: true });
   });
 
+  const gemma = { model_type: "gemma3_text", hidden_act: undefined, num_hidden_layers: 7, head_dim: 16 };
+
+  test("Gemma 3: its traits, bases of rotation and window, in either spelling", () => {
+    const old = { ...gemma, sliding_window: 24, rope_theta: 5e5, rope_local_base_freq: 1e3, query_pre_attn_scalar: 64 };
+    const expected = {
+      qkNorm: true,
+      ropeTheta: 5e5,
+      ropeScaling: null,
+      contextLength: 24,
+      traits: {
+        activation: "gelu_tanh",
+        normsAround: true,
+        normOffset: 1,
+        attentionScale: 1 / 8,
+        localRope: { theta: 1e3, layers: [0, 1, 2, 3, 4, 6] },
+      },
+    };
+    expect(read(old)).toMatchObject(expected);
+    const types = Array.from({ length: 7 }, (_, i) => (i === 5 ? "full_attention" : "sliding_attention"));
+    const bases = { full_attention: { rope_theta: 5e5 }, sliding_attention: { rope_theta: 1e3 } };
+    const { rope_theta: _theta, rope_local_base_freq: _local, ...rest } = old;
+    expect(read({ ...rest, layer_types: types, rope_parameters: bases })).toMatchObject(expected);
+  });
+
+  test.each([
+    [{ final_logit_softcapping: 30 }, /final_logit_softcapping/],
+    [{ hidden_activation: "gelu" }, /gelu_pytorch_tanh/],
+    [{ use_bidirectional_attention: true }, /use_bidirectional_attention/],
+    [{ rope_scaling: { factor: 8, rope_type: "linear" } }, /rope_scaling/],
+    [{ num_hidden_layers: 2 ** 30 }, /1,000 at most/],
+  ])("Gemma 3 with %j is refused", (changes, message) => {
+    expect(() => read({ ...gemma, ...changes })).toThrow(message);
+  });
+
   test.each([
     [{ model_type: "mamba" }, "UNSUPPORTED_ARCHITECTURE", /"mamba" is not supported. Supported: llama, qwen2, qwen3/],
     [{ hidden_act: "gelu" }, "MODEL_UNSUPPORTED", /"hidden_act" is "gelu".*Supported: silu/],

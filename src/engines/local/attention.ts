@@ -68,6 +68,11 @@ export type PromptIndices = Omit<
   "completionRows" | "promptKeyMask" | "completionMask" | "completionKeySizes" | "ownScoreSizes"
 >;
 
+/** What scores are multiplied by. */
+function attentionScale({ headDim, traits }: ModelConfig): number {
+  return traits?.attentionScale ?? 1 / Math.sqrt(headDim);
+}
+
 /** Rows to slots: `[N, features]` to `[.., features]` for each index input. */
 function toSlots(rows: Value, levels: readonly Value[], rowSlots: Value): Value[] {
   const features = rows.shape[1] as number;
@@ -133,7 +138,7 @@ interface KeySet {
 
 /** Softmax attention of `queries` over several sets of keys; `sizes` `[sets]` int64 says how many each has. */
 function attendTo(queries: Value, sets: readonly KeySet[], sizes: Value | undefined, config: ModelConfig): Value {
-  const alpha = 1 / Math.sqrt(config.headDim);
+  const alpha = attentionScale(config);
   const scores = sets.map(({ keys, mask }) => Add(FusedMatMul(queries, keys, { transB: true, alpha }), mask));
   if (!sizes) return MatMul(Softmax(scores[0] as Value), (sets[0] as KeySet).values);
   const names = sets.map(({ size }) => size);
@@ -202,7 +207,7 @@ export function promptAttention(projected: Projected, indices: PromptIndices, co
 export function packedAttention(projected: Projected, indices: PackedIndices, config: ModelConfig): Value {
   const { kvHeads, heads, headDim } = config;
   const group = heads / kvHeads;
-  const alpha = 1 / Math.sqrt(headDim);
+  const alpha = attentionScale(config);
   const levels = [indices.prefixRows, indices.promptRows, indices.completionRows];
   const [prefix, prompt, completion] = slotsOf(projected, levels, indices.rowSlots) as [Slots, Slots, Slots];
   const upper = attendPrompts(prefix, prompt, indices, config);
@@ -286,7 +291,7 @@ export interface DecodeInputs {
 export function decodeAttention({ q, k, v }: Projected, inputs: DecodeInputs, config: ModelConfig) {
   const { kvHeads, heads, headDim } = config;
   const group = heads / kvHeads;
-  const scale = 1 / Math.sqrt(headDim);
+  const scale = attentionScale(config);
   const perHead = (x: Value, count: number): Value =>
     Reshape(x, [0, kvHeads, count, headDim], ["N", kvHeads, count, headDim]);
   const queries = perHead(q, group);

@@ -31,7 +31,7 @@ import { type BatchLimits, planBatches, type PlannedGroup } from "./plan-batches
 import { PolicyWeights } from "./policy-weights.ts";
 import { sampleCompletions, type SamplerModel, trySampling } from "./sampler.ts";
 import { readState, writeState } from "./state.ts";
-import { rotaryTables } from "./transformer.ts";
+import { rotaryFeeds } from "./transformer.ts";
 import { type ProjectionName, projectionNames, type Training } from "./weight-inputs.ts";
 
 export interface LocalEngineOptions {
@@ -81,6 +81,15 @@ export class LocalEngine implements Engine {
     if (!full && !(Number.isInteger(loraRank) && loraRank >= 1)) {
       throw new EngineError("ENGINE_LORA", `loraRank must be a whole number from 1, got ${loraRank}.`);
     }
+    const unknown = loraTargets.filter((target) => !projectionNames.includes(target));
+    if (unknown.length > 0 || loraTargets.length === 0) {
+      const got = loraTargets.length === 0 ? "none" : unknown.join(", ");
+      throw new EngineError("ENGINE_LORA", `loraTargets must be some of ${projectionNames.join(", ")}; got ${got}.`);
+    }
+    const { maxRows = 512 } = options;
+    if (!(Number.isInteger(maxRows) && maxRows >= 1)) {
+      throw new EngineError("ENGINE_MEMORY", `maxRows must be a whole number from 1, got ${maxRows}.`);
+    }
     const training: Training = full
       ? { kind: "full" }
       : { kind: "lora", lora: { rank: loraRank, alpha: loraAlpha, targets: loraTargets } };
@@ -88,17 +97,16 @@ export class LocalEngine implements Engine {
     this.options = options;
     this.tokenizer = model.tokenizer ?? missingTokenizer(model.name);
     this.contextLength = model.config.contextLength;
-    this.weights = new PolicyWeights(model, training, seed, options.keepReference);
-    const { cos, sin, shape } = rotaryTables(model.config);
-    this.rope = { "rope.cos": { shape, data: cos }, "rope.sin": { shape, data: sin } };
-    const trainedNumbers = [...this.weights.trained.values()].reduce((sum, { length }) => sum + length, 0);
-    this.memory = planMemory(model.config, training, trainedNumbers, options.memoryGb);
+    const { memoryGb, keepReference } = options;
+    this.memory = planMemory(model.config, training, { memoryGb, keepReference });
+    this.weights = new PolicyWeights(model, training, seed, keepReference);
+    this.rope = rotaryFeeds(model.config);
     this.description = {
       engine: "local",
       model: model.name,
       fingerprint: model.fingerprint,
       training: full ? "full" : `LoRA rank ${loraRank}, alpha ${loraAlpha}`,
-      trainedParameters: trainedNumbers,
+      trainedParameters: [...this.weights.trained.values()].reduce((sum, { length }) => sum + length, 0),
     };
   }
 

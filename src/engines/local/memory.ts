@@ -4,7 +4,7 @@
  */
 import { EngineError } from "../../core/errors.ts";
 import type { ModelConfig } from "../../models/model.ts";
-import { headName, type Training } from "./weight-inputs.ts";
+import { listProjections, type Training } from "./weight-inputs.ts";
 
 /** Sizes of a packed batch. */
 export interface BatchSizes {
@@ -34,10 +34,14 @@ function countScores(config: ModelConfig, sizes: BatchSizes): number {
 }
 
 /** Numbers that a layer makes for each row, attention scores left out. */
-function numbersPerRow({ hiddenSize, intermediateSize, heads, kvHeads, headDim, qkNorm }: ModelConfig): number {
+function numbersPerRow(config: ModelConfig): number {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, qkNorm, traits = {} } = config;
   const query = heads * headDim;
   const key = kvHeads * headDim;
-  return 4 * hiddenSize + (qkNorm ? 4 : 3) * query + (qkNorm ? 5 : 4) * key + 4 * intermediateSize;
+  const hidden = (traits.normsAround ? 6 : 4) * hiddenSize;
+  // GELU is made of several operators, each of which keeps its result.
+  const inner = (traits.activation === "gelu_tanh" ? 9 : 4) * intermediateSize;
+  return hidden + (qkNorm ? 4 : 3) * query + (qkNorm ? 5 : 4) * key + inner;
 }
 
 /** Memory of the vocabulary's numbers for one chunk of scored tokens, in bytes. */
@@ -73,22 +77,30 @@ function countWeights(config: ModelConfig): { layers: number; all: number } {
   const { layers, hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = config;
   const attention = 2 * hiddenSize * headDim * (heads + kvHeads);
   const linear = layers * (attention + 3 * hiddenSize * intermediateSize);
-  const tables = (headName(config) === "lm_head.weight" ? 2 : 1) * vocabSize * hiddenSize;
+  const tables = (config.tieWordEmbeddings ? 1 : 2) * vocabSize * hiddenSize;
   return { layers: linear, all: linear + tables };
 }
 
+/** Numbers that are trained, norms and biases left out. */
+function countTrained(config: ModelConfig, training: Training): number {
+  if (training.kind === "full") return countWeights(config).all;
+  const { rank, targets } = training.lora;
+  return listProjections(config, targets).reduce((sum, { shape: [out, input] }) => sum + rank * (out + input), 0);
+}
+
 /**
- * Bytes that the engine holds all the time beside the model as loaded: merged weights, gradients (of a batch and their
- * sum), optimizer moments.
+ * Bytes that the engine holds all the time beside the model as loaded: merged weights or a kept reference, gradients (of
+ * a batch and their sum), optimizer moments.
  */
-export function estimateHeldBytes(config: ModelConfig, training: Training, trainedNumbers: number): number {
-  const merged = training.kind === "lora" ? countWeights(config).layers : 0;
-  const adapter = training.kind === "lora" ? trainedNumbers : 0;
-  return (merged + adapter + 4 * trainedNumbers) * floatBytes;
+function estimateHeldBytes(config: ModelConfig, training: Training, keepReference: boolean): number {
+  const trained = countTrained(config, training);
+  const { layers, all } = countWeights(config);
+  const copies = training.kind === "lora" ? layers + trained : keepReference ? all : 0;
+  return (copies + 4 * trained) * floatBytes;
 }
 
 /** Bytes of the model as loaded. */
-export function estimateModelBytes(config: ModelConfig): number {
+function estimateModelBytes(config: ModelConfig): number {
   return countWeights(config).all * floatBytes;
 }
 
@@ -101,20 +113,19 @@ export interface MemoryBudget {
 
 /**
  * What is left for runs of the graphs.
- * @param memoryGb most that the process may use, in 10⁹ bytes; undefined: what it has and what is free now
+ * @param memoryGb most that the process may use, in 10⁹ bytes; default: what it has and what is free now
  * @throws EngineError `ENGINE_MEMORY` where the model and its optimizer alone are too large
  */
 export function planMemory(
   config: ModelConfig,
   training: Training,
-  trainedNumbers: number,
-  memoryGb: number | undefined,
+  { memoryGb, keepReference = false }: { memoryGb?: number | undefined; keepReference?: boolean | undefined } = {},
 ): MemoryBudget {
   if (memoryGb !== undefined && !(memoryGb > 0)) {
-    throw new EngineError("ENGINE_OPTION", `memoryGb must be above 0, got ${memoryGb}.`);
+    throw new EngineError("ENGINE_MEMORY", `memoryGb must be above 0, got ${memoryGb}.`);
   }
   const model = estimateModelBytes(config);
-  const held = estimateHeldBytes(config, training, trainedNumbers);
+  const held = estimateHeldBytes(config, training, keepReference);
   const limitBytes = memoryGb === undefined ? model + process.availableMemory() : memoryGb * 1e9;
   const runBytes = limitBytes - model - held - runtimeBytes;
   if (runBytes > 0) return { limitBytes, runBytes };

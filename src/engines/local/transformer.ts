@@ -6,6 +6,7 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import {
   Add,
   Gather,
+  GeluTanh,
   Mul,
   Reshape,
   ReshapeLike,
@@ -15,6 +16,7 @@ import {
   SimplifiedLayerNormalization,
   ZerosLike,
 } from "../../graph/operators.ts";
+import type { TensorData } from "../../graph/session.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import type { Projected } from "./attention.ts";
 import { linear, type LinearLayer } from "./linear.ts";
@@ -35,17 +37,21 @@ export interface TransformerInputs {
   /** `[positions, headDim / 2]` cosines and sines of the rotary angles. */
   cos: Value;
   sin: Value;
+  /** The same for layers that turn by another base. */
+  local?: { cos: Value; sin: Value };
 }
 
 export type Attend = (projected: Projected, layer: number) => Value;
 
 /** Declares the inputs of N tokens. */
 export function transformerInputs(graph: Graph, config: ModelConfig): TransformerInputs {
+  const table = (name: string): Value => graph.input(name, "float32", ["positions", config.headDim / 2]);
   return {
     ids: graph.input("ids", "int64", ["N"]),
     positions: graph.input("positions", "int64", ["N", 1]),
-    cos: graph.input("rope.cos", "float32", ["positions", config.headDim / 2]),
-    sin: graph.input("rope.sin", "float32", ["positions", config.headDim / 2]),
+    cos: table("rope.cos"),
+    sin: table("rope.sin"),
+    ...(config.traits?.localRope ? { local: { cos: table("rope.local.cos"), sin: table("rope.local.sin") } } : {}),
   };
 }
 
@@ -57,30 +63,45 @@ export function transformer(
   attend: Attend,
   training?: Training,
 ): Value {
-  const { hiddenSize } = config;
+  const { hiddenSize, traits = {} } = config;
+  const { activation = "silu", normsAround = false, embeddingScale = 1, localRope } = traits;
+  const activate = activation === "silu" ? Silu : GeluTanh;
   let x = gatherRows(weights.get("model.embed_tokens.weight", [config.vocabSize, hiddenSize]), inputs.ids);
+  if (embeddingScale !== 1) x = Mul(x, x.graph.constant(embeddingScale));
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}`;
     const norm = (input: Value, name: string): Value =>
-      SimplifiedLayerNormalization(input, weights.get(`${prefix}.${name}.weight`, [hiddenSize]), config.rmsNormEps)[0];
+      rmsNorm(weights, config, input, `${prefix}.${name}.weight`, hiddenSize);
+    const isLocal = localRope?.layers.includes(layer) ?? false;
+    const { cos, sin } = isLocal && inputs.local ? inputs.local : inputs;
     const project = (input: Value, ...projections: ProjectionName[]): Value[] =>
       linear(
         input,
         projections.map((projection) => projectionInputs(weights, config, layer, projection, training)),
       );
     const [q, k, v] = project(norm(x, "input_layernorm"), "q_proj", "k_proj", "v_proj") as [Value, Value, Value];
-    const attended = attend(rotate(weights, config, inputs, prefix, q, k, v), layer);
-    x = Add(x, project(attended, "o_proj")[0] as Value);
-    const [gate, up] = project(norm(x, "post_attention_layernorm"), "gate_proj", "up_proj") as [Value, Value];
-    x = Add(x, project(Mul(Silu(gate), up), "down_proj")[0] as Value);
+    const attended = attend(rotate(weights, config, { ...inputs, cos, sin }, prefix, q, k, v), layer);
+    const mixed = project(attended, "o_proj")[0] as Value;
+    x = Add(x, normsAround ? norm(mixed, "post_attention_layernorm") : mixed);
+    const inner = norm(x, normsAround ? "pre_feedforward_layernorm" : "post_attention_layernorm");
+    const [gate, up] = project(inner, "gate_proj", "up_proj") as [Value, Value];
+    const fed = project(Mul(activate(gate), up), "down_proj")[0] as Value;
+    x = Add(x, normsAround ? norm(fed, "post_feedforward_layernorm") : fed);
   }
   return x;
 }
 
+/** Root-mean-square norm over the last axis by a named weight `[size]`. */
+function rmsNorm(weights: WeightInputs, config: ModelConfig, x: Value, name: string, size: number): Value {
+  const stored = weights.get(name, [size]);
+  const offset = config.traits?.normOffset ?? 0;
+  const weight = offset === 0 ? stored : Add(stored, x.graph.constant(offset));
+  return SimplifiedLayerNormalization(x, weight, config.rmsNormEps)[0];
+}
+
 /** The last norm, `[.., hidden]`. */
 export function finalNorm(weights: WeightInputs, config: ModelConfig, x: Value): Value {
-  const weight = weights.get("model.norm.weight", [config.hiddenSize]);
-  return SimplifiedLayerNormalization(x, weight, config.rmsNormEps)[0];
+  return rmsNorm(weights, config, x, "model.norm.weight", config.hiddenSize);
 }
 
 /** Rows of `x` by `[M]` indices that may repeat, with a gradient that adds them up. */
@@ -127,9 +148,8 @@ function rotate(
   const turn = (x: Value, heads: number, name: string): Value => {
     let rows = x;
     if (config.qkNorm) {
-      const weight = weights.get(`${prefix}.self_attn.${name}.weight`, [headDim]);
       const perHead = Reshape(x, [0, heads, headDim], ["N", heads, headDim]);
-      rows = ReshapeLike(SimplifiedLayerNormalization(perHead, weight, config.rmsNormEps)[0], x);
+      rows = ReshapeLike(rmsNorm(weights, config, perHead, `${prefix}.self_attn.${name}.weight`, headDim), x);
     }
     // Rows go in as sequences of one token: the operator refuses sequences longer than its tables, and a batch may be.
     const batched = Reshape(rows, [-1, 1, heads * headDim], ["N", 1, heads * headDim]);
@@ -140,10 +160,22 @@ function rotate(
 }
 
 /**
- * Cosines and sines of the rotary angles, `[contextLength, headDim / 2]` each (Su et al. 2021), with the frequencies
- * stretched as the config says (Llama 3.1's rule, or linearly).
+ * Feeds of the rotary angles: cosines and sines `[contextLength, headDim / 2]` each (Su et al. 2021), with the frequencies
+ * stretched as the config says (Llama 3.1's rule, or linearly), and those of local layers where there are any.
  */
-export function rotaryTables(config: ModelConfig): { cos: Float32Array; sin: Float32Array; shape: [number, number] } {
+export function rotaryFeeds(config: ModelConfig): Readonly<Record<string, TensorData>> {
+  const feeds = (prefix: string, own: ModelConfig): Record<string, TensorData> => {
+    const { cos, sin, shape } = rotaryTables(own);
+    return { [`${prefix}.cos`]: { shape, data: cos }, [`${prefix}.sin`]: { shape, data: sin } };
+  };
+  const local = config.traits?.localRope;
+  return {
+    ...feeds("rope", config),
+    ...(local ? feeds("rope.local", { ...config, ropeTheta: local.theta, ropeScaling: null }) : {}),
+  };
+}
+
+function rotaryTables(config: ModelConfig): { cos: Float32Array; sin: Float32Array; shape: [number, number] } {
   const half = config.headDim / 2;
   const shape: [number, number] = [config.contextLength, half];
   const cos = new Float32Array(config.contextLength * half);

@@ -68,6 +68,7 @@ const shapes: [string, Partial<ModelConfig>][] = [
   ["qwen2, untied embeddings, another theta", { architecture: "qwen2", tieWordEmbeddings: false, ropeTheta: 1e6 }],
   ["qwen3", { architecture: "qwen3", headDim: 8 }],
   ["qwen3, untied embeddings", { architecture: "qwen3", tieWordEmbeddings: false }],
+  ["gemma3", { architecture: "gemma3_text", headDim: 8 }],
 ];
 
 describe("log-probs", () => {

@@ -59,10 +59,14 @@ describe("the memory of a batch", () => {
   });
 
   it("must hold the model itself", () => {
-    expect(() => planMemory(config, lora, 100, 0.001)).toThrow(/weights take .* GB, training them/);
-    expect(() => planMemory(config, lora, 100, -1)).toThrow(/memoryGb must be above 0/);
-    expect(planMemory(config, lora, 100, 1).runBytes).toBeLessThan(0.8e9);
-    expect(planMemory(config, lora, 100, undefined).runBytes).toBeGreaterThan(1e8);
+    expect(() => planMemory(config, lora, { memoryGb: 0.001 })).toThrow(/weights take .* GB, training them/);
+    expect(() => planMemory(config, lora, { memoryGb: -1 })).toThrow(/memoryGb must be above 0/);
+    const full = { kind: "full" } as const;
+    const left = (training: Training, keepReference = false): number =>
+      planMemory(config, training, { memoryGb: 1, keepReference }).runBytes;
+    expect(left(full)).toBeLessThan(left(lora));
+    expect(left(full, true)).toBeLessThan(left(full));
+    expect(planMemory(config, lora).runBytes).toBeGreaterThan(1e8);
   });
 });
 
@@ -113,6 +117,12 @@ describe("an engine with little memory", () => {
     expect(b.loss).toBeCloseTo(a.loss, 5);
     const [x, y] = [await free.optimStep({ learningRate: 0.01 }), await tight.optimStep({ learningRate: 0.01 })];
     expect(y.gradNorm / x.gradNorm).toBeCloseTo(1, 5);
+  });
+
+  it("refuses settings that can't be meant", async () => {
+    await expect(makeTinyEngine({ maxRows: 0 })).rejects.toThrow(/maxRows must be a whole number from 1, got 0/);
+    await expect(makeTinyEngine({ loraTargets: [] })).rejects.toThrow(/q_proj, .*down_proj; got none/);
+    await expect(makeTinyEngine({ loraTargets: ["q_proj", "lm_head" as "q_proj"] })).rejects.toThrow(/got lm_head/);
   });
 
   it("says so before the first step", async () => {

@@ -23,6 +23,8 @@ function rmsNorm(x: Float64Array, weight: Float64Array, epsilon: number): Float6
   return x.map((value, i) => (value / Math.sqrt(mean + epsilon)) * weight[i]!);
 }
 
+const geluTanh = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+
 const plus = (a: Float64Array, b: Float64Array | undefined): Float64Array => (b ? a.map((x, i) => x + b[i]!) : a);
 
 /** Angle per position of each pair of a head's numbers, stretched as the config says. */
@@ -51,14 +53,29 @@ function rotate(head: Float64Array, position: number, frequencies: readonly numb
 /** Logits `[T][vocab]` after each of `ids`. */
 export function plainLogits(config: ModelConfig, weights: PlainWeights, ids: TokenIds): Float64Array[] {
   const { hiddenSize, heads, kvHeads, headDim, rmsNormEps } = config;
+  const {
+    activation,
+    normsAround,
+    normOffset = 0,
+    embeddingScale = 1,
+    attentionScale,
+    localRope,
+  } = config.traits ?? {};
   const get = (name: string): Float64Array => weights.get(name)!;
-  const frequencies = rotaryFrequencies(config);
+  const normWeight = (name: string): Float64Array => get(name).map((w) => w + normOffset);
   const embedding = get("model.embed_tokens.weight");
-  let states: Float64Array[] = ids.map((id) => embedding.slice(id * hiddenSize, (id + 1) * hiddenSize));
+  let states: Float64Array[] = ids.map((id) =>
+    embedding.slice(id * hiddenSize, (id + 1) * hiddenSize).map((x) => x * embeddingScale),
+  );
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}`;
+    const norm = (x: Float64Array, name: string): Float64Array =>
+      rmsNorm(x, normWeight(`${prefix}.${name}.weight`), rmsNormEps);
+    const frequencies = localRope?.layers.includes(layer)
+      ? rotaryFrequencies({ ...config, ropeTheta: localRope.theta, ropeScaling: null })
+      : rotaryFrequencies(config);
     const projected = states.map((x, position) => {
-      const normed = rmsNorm(x, get(`${prefix}.input_layernorm.weight`), rmsNormEps);
+      const normed = norm(x, "input_layernorm");
       const project = (name: string): Float64Array =>
         plus(
           multiply(get(`${prefix}.self_attn.${name}_proj.weight`), normed),
@@ -68,8 +85,8 @@ export function plainLogits(config: ModelConfig, weights: PlainWeights, ids: Tok
         Array.from({ length: flat.length / headDim }, (_, h) => flat.slice(h * headDim, (h + 1) * headDim));
       const turn = (name: "q" | "k"): Float64Array[] =>
         split(project(name)).map((head) => {
-          const norm = weights.get(`${prefix}.self_attn.${name}_norm.weight`);
-          return rotate(norm ? rmsNorm(head, norm, rmsNormEps) : head, position, frequencies);
+          const normed = config.qkNorm ? norm(head, `self_attn.${name}_norm`) : head;
+          return rotate(normed, position, frequencies);
         });
       return { q: turn("q"), k: turn("k"), v: split(project("v")) };
     });
@@ -80,7 +97,11 @@ export function plainLogits(config: ModelConfig, weights: PlainWeights, ids: Tok
         const query = projected[t]!.q[h]!;
         const scores = projected
           .slice(0, t + 1)
-          .map(({ k }) => query.reduce((sum, value, i) => sum + value * k[shared]![i]!, 0) / Math.sqrt(headDim));
+          .map(
+            ({ k }) =>
+              query.reduce((sum, value, i) => sum + value * k[shared]![i]!, 0) *
+              (attentionScale ?? 1 / Math.sqrt(headDim)),
+          );
         const most = Math.max(...scores);
         const powers = scores.map((score) => Math.exp(score - most));
         const total = powers.reduce((a, b) => a + b, 0);
@@ -90,16 +111,18 @@ export function plainLogits(config: ModelConfig, weights: PlainWeights, ids: Tok
           }
         });
       }
-      const attended = plus(x, multiply(get(`${prefix}.self_attn.o_proj.weight`), mixed));
-      const normed = rmsNorm(attended, get(`${prefix}.post_attention_layernorm.weight`), rmsNormEps);
+      const out = multiply(get(`${prefix}.self_attn.o_proj.weight`), mixed);
+      const attended = plus(x, normsAround ? norm(out, "post_attention_layernorm") : out);
+      const normed = norm(attended, normsAround ? "pre_feedforward_layernorm" : "post_attention_layernorm");
       const gate = multiply(get(`${prefix}.mlp.gate_proj.weight`), normed);
       const up = multiply(get(`${prefix}.mlp.up_proj.weight`), normed);
-      const inner = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
-      return plus(attended, multiply(get(`${prefix}.mlp.down_proj.weight`), inner));
+      const inner = gate.map((g, i) => (activation === "gelu_tanh" ? geluTanh(g) : g / (1 + Math.exp(-g))) * up[i]!);
+      const fed = multiply(get(`${prefix}.mlp.down_proj.weight`), inner);
+      return plus(attended, normsAround ? norm(fed, "post_feedforward_layernorm") : fed);
     });
   }
   const head = config.tieWordEmbeddings ? embedding : get("lm_head.weight");
-  return states.map((x) => multiply(head, rmsNorm(x, get("model.norm.weight"), rmsNormEps)));
+  return states.map((x) => multiply(head, rmsNorm(x, normWeight("model.norm.weight"), rmsNormEps)));
 }
 
 /** Log of the softmax at a temperature. */

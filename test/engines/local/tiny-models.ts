@@ -27,8 +27,33 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
     ropeScaling: null,
     tieWordEmbeddings: true,
     attentionBias: architecture === "qwen2",
-    qkNorm: architecture === "qwen3",
+    qkNorm: architecture === "qwen3" || architecture === "gemma3_text",
+    ...(architecture === "gemma3_text" ? { traits: gemmaTraits } : {}),
     ...changes,
+  };
+}
+
+const gemmaTraits = {
+  activation: "gelu_tanh",
+  normsAround: true,
+  normOffset: 1,
+  embeddingScale: 4,
+  attentionScale: 8 ** -0.5,
+  localRope: { theta: 100, layers: [0] },
+} as const;
+
+/** Settings that only Gemma 3 has. */
+function gemmaJson({ layers, contextLength, ropeTheta }: ModelConfig): Record<string, unknown> {
+  const { theta, layers: local } = gemmaTraits.localRope;
+  return {
+    hidden_activation: "gelu_pytorch_tanh",
+    query_pre_attn_scalar: 8,
+    sliding_window: contextLength,
+    max_position_embeddings: 10 * contextLength,
+    layer_types: Array.from({ length: layers }, (_, layer) =>
+      (local as readonly number[]).includes(layer) ? "sliding_attention" : "full_attention",
+    ),
+    rope_parameters: { sliding_attention: { rope_theta: theta }, full_attention: { rope_theta: ropeTheta } },
   };
 }
 
@@ -60,6 +85,7 @@ function configJson(config: ModelConfig): Record<string, unknown> {
     rms_norm_eps: config.rmsNormEps,
     rope_parameters: { ...scaling, rope_theta: config.ropeTheta },
     tie_word_embeddings: config.tieWordEmbeddings,
+    ...(config.architecture === "gemma3_text" ? gemmaJson(config) : {}),
   };
 }
 
@@ -70,12 +96,13 @@ function configJson(config: ModelConfig): Record<string, unknown> {
 export async function writeTinyModel(folder: string, config: ModelConfig, seed = 1): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "config.json"), JSON.stringify(configJson(config)));
+  const offset = config.traits?.normOffset ?? 0;
   const tensors = [...planTensors(config)].map(({ name, shape }) => {
     const random = randomStream(seed, name);
     const isNorm = name.includes("norm");
     const deviation = isNorm || name.endsWith("bias") ? 0.3 : 1.4 / Math.sqrt(shape[1] as number);
     const length = shape.reduce((a, b) => a * b, 1);
-    const data = Float32Array.from({ length }, () => (isNorm ? 1 : 0) + deviation * nextGaussian(random));
+    const data = Float32Array.from({ length }, () => (isNorm ? 1 - offset : 0) + deviation * nextGaussian(random));
     return { name, shape, data };
   });
   await writeSafetensors(join(folder, "model.safetensors"), tensors);
