@@ -92,7 +92,7 @@ zones.push(
 );
 
 export default tseslint.config(
-  { ignores: ["dist/", "runs/", "node_modules/", "coverage/"] },
+  { ignores: ["dist/", "runs/", "node_modules/", "coverage/", ".skyrl/", ".tinker-python/"] },
   ...tseslint.configs.recommended,
   {
     files: ["src/**/*.ts", "test/**/*.ts"],

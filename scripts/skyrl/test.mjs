@@ -1,0 +1,172 @@
+// npm run test:skyrl: rec-r1 on a real SkyRL server (JAX on the CPU) with SmolLM2-135M-Instruct. Log-probs and loss of a
+// fixed batch agree with the local engine; ten GRPO steps of examples/icon-search/task.ts, in the middle of which the server
+// is killed and started anew. The first run installs several gigabytes into .skyrl/. Options: --url URL (a server that
+// already runs; it isn't killed), --steps N (10), --prompts N (4), --group-size N (4), --port N (8123).
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { LocalEngine } from "../../dist/engines/local/index.js";
+import { TinkerEngine } from "../../dist/engines/tinker/index.js";
+import { exportModel } from "../../dist/models/export-folder.js";
+import { prepareEnvironment, startSkyrl } from "./server.mjs";
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const modelName = "smollm2-135m-instruct";
+const args = process.argv.slice(2);
+const option = (name, fallback) => (args.includes(`--${name}`) ? args[args.indexOf(`--${name}`) + 1] : fallback);
+const start = performance.now();
+const say = (line) => process.stderr.write(`[${((performance.now() - start) / 1000).toFixed(0)} s] ${line}\n`);
+const failures = [];
+const figures = {};
+
+function check(name, value, isRight, expected) {
+  figures[name] = value;
+  say(`${isRight ? "ok  " : "FAIL"} ${name}: ${value} (${expected})`);
+  if (!isRight) failures.push(name);
+}
+
+/** A batch that is the same every time: prompts of the icon task, completions by the untrained policy. */
+async function makeBatch(local) {
+  const words = ["bell", "car", "hospital", "shopping cart"];
+  const prompts = words.map((content) =>
+    local.tokenizer.encodeChat([{ role: "user", content: `An icon of: ${content}` }]),
+  );
+  const samples_P_G = await local.sample(prompts, { n: 2, maxTokens: 12, temperature: 1, seed: 3 });
+  return samples_P_G.flatMap((samples, p) =>
+    samples.map(({ ids, logprobs }, g) => ({
+      prompt: prompts[p],
+      completion: ids,
+      oldLogprobs: logprobs.map((logprob, t) => logprob + 0.1 * Math.sin(t + g)),
+      advantage: g === 0 ? 0.7 : -0.4,
+    })),
+  );
+}
+
+const largestDifference = (a, b) =>
+  Math.max(...a.flatMap((row, i) => Array.from(row, (x, t) => Math.abs(x - b[i][t]))));
+
+async function compareEngines(url) {
+  const remote = await TinkerEngine.connect({ url, model: modelName, loraRank: 8 });
+  const local = await LocalEngine.load(modelName, { loraRank: 8 });
+  try {
+    say(`connected: ${JSON.stringify(remote.description)}`);
+    const data = await makeBatch(local);
+    const logprobs = largestDifference(await remote.logprobs(data), await local.logprobs(data));
+    check("logprobs_difference", logprobs, logprobs <= 1e-3, "at most 1e-3");
+    const reference = { weights: "reference" };
+    const references = largestDifference(await remote.logprobs(data, reference), await local.logprobs(data, reference));
+    check("reference_logprobs_difference", references, references <= 1e-3, "at most 1e-3");
+    for (const name of ["importance_sampling", "grpo", "gspo"]) {
+      const [there, here] = [await remote.forwardBackward(data, { name }), await local.forwardBackward(data, { name })];
+      const difference = Math.abs(there.loss - here.loss);
+      check(`${name}_loss_difference`, difference, difference <= 1e-3, "at most 1e-3");
+      // A rate of 0 moves nothing; the norms are those of gradients that must agree.
+      const still = { learningRate: 0, maxGradNorm: Infinity };
+      const [norm, expected] = [await remote.optimStep(still), await local.optimStep(still)].map(
+        ({ gradNorm }) => gradNorm,
+      );
+      check(
+        `${name}_gradient_norm_ratio`,
+        norm / expected,
+        true,
+        "for information: the adapters' first weights differ",
+      );
+    }
+  } finally {
+    await remote.close();
+    await local.close();
+  }
+}
+
+/** Runs `rec-r1 train` on the server; `onStep` is told of each step that was finished. */
+function train(url, runDir, more, onStep) {
+  const task = join(root, "examples/icon-search/task.ts");
+  const settings = [
+    ...[
+      "--engine",
+      url,
+      "--run",
+      runDir,
+      "--steps",
+      option("steps", "10"),
+      "--prompts-per-step",
+      option("prompts", "4"),
+    ],
+    ...["--group-size", option("group-size", "4"), "--max-tokens", "12", "--lora-rank", "8", "--eval-every", "0"],
+    ...["--checkpoint-every", "2", "--no-doctor", "--api-key-env", "REC_R1_NO_KEY"],
+  ];
+  const child = spawn(process.execPath, [join(root, "dist/cli/main.js"), "train", task, ...settings, ...more], {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  let output = "";
+  const read = (chunk) => {
+    output += chunk;
+    process.stderr.write(chunk);
+    for (const [, step] of String(chunk).matchAll(/\bstep +(\d+)\b/g)) onStep?.(Number(step));
+  };
+  child.stdout.on("data", read);
+  child.stderr.on("data", read);
+  return new Promise((resolve) => child.once("close", (code) => resolve({ code, output })));
+}
+
+const readSteps = (runDir) =>
+  existsSync(join(runDir, "metrics.jsonl"))
+    ? readFileSync(join(runDir, "metrics.jsonl"), "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line))
+        .filter(({ kind }) => kind === "step")
+    : [];
+
+const scratch = mkdtempSync(join(tmpdir(), "rec-r1-skyrl-"));
+const stateDir = join(scratch, "server");
+let server;
+try {
+  const given = option("url");
+  const startServer = async () => {
+    if (given) return { url: given, kill: async () => {} };
+    const folder = join(root, ".skyrl");
+    const environment = prepareEnvironment(option("env", join(folder, "env")), option("python", "python3.12"));
+    const model = join(folder, modelName);
+    if (!existsSync(join(model, "config.json"))) await exportModel(modelName, model);
+    return startSkyrl({ environment, model, stateDir, port: Number(option("port", "8123")), say });
+  };
+  server = await startServer();
+  await compareEngines(server.url);
+
+  const steps = Number(option("steps", "10"));
+  const runDir = join(scratch, "run");
+  const killAfter = given ? Infinity : Math.ceil(steps / 2);
+  let killed;
+  const first = await train(server.url, runDir, [], (step) => {
+    // A moment later the next step is under way.
+    if (step >= killAfter) killed ??= new Promise((done) => setTimeout(done, 3000)).then(() => server.kill());
+  });
+  await killed;
+  if (killed) {
+    check("exit_code_when_the_server_was_killed", first.code, first.code !== 0, "not 0");
+    const before = readSteps(runDir).length;
+    say(`the server was killed after ${before} steps; starting it anew on what it saved`);
+    server = await startServer();
+    const second = await train(server.url, runDir, ["--resume"]);
+    check("exit_code_after_going_on", second.code, second.code === 0, "0");
+  } else check("exit_code", first.code, first.code === 0, "0");
+  const records = readSteps(runDir);
+  check("steps", records.length, records.length === steps, String(steps));
+  figures.rewards = records.map(({ values }) => values.reward);
+  figures.sampler_difference = Math.max(...records.map(({ values }) => values.samplerDifference ?? 0));
+  figures.step_seconds = readFileSync(join(runDir, "timings.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => Math.round(JSON.parse(line).seconds.total));
+} finally {
+  await server?.kill();
+  if (failures.length === 0) rmSync(scratch, { recursive: true, force: true });
+  else say(`what was left behind is in ${scratch}`);
+}
+process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
+process.stdout.write(`${Object.keys(figures).length - failures.length} passed, ${failures.length} failed\n`);
+process.exit(failures.length > 0 ? 1 : 0);
