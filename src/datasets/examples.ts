@@ -150,6 +150,24 @@ export interface CheckRelevantOptions {
   maxMissingShare?: number;
 }
 
+/** Ids looked up at once: one behind a network takes a while each. */
+const lookUpBatch = 64;
+
+/** Which of the ids there are; each is looked up once. */
+async function lookUp(
+  ids: readonly string[],
+  has: (id: string) => boolean | Promise<boolean>,
+): Promise<Map<string, boolean>> {
+  const unique = [...new Set(ids)];
+  const known = new Map<string, boolean>();
+  for (let start = 0; start < unique.length; start += lookUpBatch) {
+    const batch = unique.slice(start, start + lookUpBatch);
+    const answers = await Promise.all(batch.map((id) => has(id)));
+    batch.forEach((id, i) => known.set(id, answers[i] as boolean));
+  }
+  return known;
+}
+
 /**
  * Looks up every relevant id (gain above 0) in the catalogue.
  * @param hasId A set of the catalogue's ids, or a function such as a recommender's `has`.
@@ -162,12 +180,16 @@ export async function checkRelevant(
 ): Promise<MissingRelevant> {
   const has = typeof hasId === "function" ? hasId : (id: string) => hasId.has(id);
   const result: MissingRelevant = { examples: examples.length, relevant: 0, missing: [], unreachable: 0 };
+  const known = await lookUp(
+    examples.flatMap(({ relevant }) => [...gainsOf(relevant)].flatMap(([id, gain]) => (gain > 0 ? [id] : []))),
+    has,
+  );
   for (const example of examples) {
     let found = 0;
     for (const [id, gain] of gainsOf(example.relevant)) {
       if (gain <= 0) continue;
       result.relevant++;
-      if (await has(id)) found++;
+      if (known.get(id)) found++;
       else result.missing.push({ id, example });
     }
     if (found === 0) result.unreachable++;
