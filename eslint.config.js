@@ -92,7 +92,7 @@ zones.push(
 );
 
 export default tseslint.config(
-  { ignores: ["dist/", "runs/", "node_modules/", "coverage/", ".skyrl/", ".tinker-python/"] },
+  { ignores: ["dist/", "runs/", "node_modules/", "coverage/", "bench/trl/.venv/", ".skyrl/", ".tinker-python/"] },
   ...tseslint.configs.recommended,
   {
     files: ["src/**/*.ts", "test/**/*.ts"],
