@@ -43,7 +43,7 @@ for name in ["importance_sampling", "ppo", "cispo"]:
     assert max(abs(a - b) for a, b in zip(values(result, "logprobs"), old)) < 1e-3, name
 training.optim_step(types.AdamParams(learning_rate=0.01, grad_clip_norm=1.0)).result()
 
-sampler = training.save_weights_and_get_sampling_client(name="learnt")
+sampler = training.save_weights_and_get_sampling_client()
 params = types.SamplingParams(max_tokens=5, temperature=0.0)
 response = sampler.sample(types.ModelInput.from_ints(prompt), num_samples=2, sampling_params=params).result()
 sampled = [list(sequence.tokens) for sequence in response.sequences]
