@@ -75,7 +75,7 @@ export {
   wordCost,
 } from "./rl/objectives.ts";
 export type { Found, Objective, ObjectivesOptions } from "./rl/objectives.ts";
-export { fused, fuseRankings } from "./recommenders/fused.ts";
+export { fused } from "./recommenders/fused.ts";
 export type { FuseOptions } from "./recommenders/fused.ts";
 export type { Evaluation } from "./rl/evaluation.ts";
 export type { EndReason, OnTrainEvent, TrainEvent } from "./rl/events.ts";
