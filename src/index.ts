@@ -37,6 +37,8 @@ export { errorsOf, formatDiagnosis, requireSoundBaseline } from "./eval/doctor/d
 export type { CheckOutcome, CheckStatus, Diagnosis } from "./eval/doctor/diagnosis.ts";
 export { examineTask } from "./eval/doctor/examine.ts";
 export type { ExamineOptions } from "./eval/doctor/examine.ts";
+export { evaluatePolicy, evaluateQueries, evaluateRaw, pairScores } from "./eval/evaluate.ts";
+export type { EvaluateOptions, EvaluatePolicyOptions } from "./eval/evaluate.ts";
 export { measureAbility, measureDivergence, measurePerplexity } from "./eval/forgetting/measure.ts";
 export type { AbilityOptions, Divergence, Policy } from "./eval/forgetting/measure.ts";
 export type { AbilityMeasure, ForgettingReport } from "./eval/forgetting/report.ts";
@@ -45,8 +47,6 @@ export type { GateCheck, GateOptions, Verdict } from "./eval/gate.ts";
 export { RankingStore, recordRankings } from "./eval/rankings.ts";
 export { writeReport } from "./eval/report/report.ts";
 export type { ReportComparison, ReportData, ReportSystem } from "./eval/report/report-data.ts";
-export { evaluatePolicy, evaluateQueries, evaluateRaw, pairScores } from "./eval/evaluate.ts";
-export type { EvaluateOptions, EvaluatePolicyOptions } from "./eval/evaluate.ts";
 export {
   bootstrapDifference,
   bootstrapInterval,

@@ -5,7 +5,7 @@ import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { Closing } from "./closing.ts";
-import { fetchModel } from "./open-engine.ts";
+import { fetchModel } from "./fetch-model.ts";
 import { Reporter } from "./progress.ts";
 
 interface ServeFlags {

@@ -61,9 +61,9 @@ async function runForget(runs: readonly string[], flags: ForgetFlags): Promise<v
   const seed = parseCount(flags.seed, "--seed");
   const limit = parseCount(flags.limit, "--limit");
   const maxTokens = Math.max(1, parseCount(flags.maxTokens, "--max-tokens"));
-  const manifests = [];
-  for (const dir of runs)
-    manifests.push({ dir, config: engineConfigSchema.parse((await readManifest(dir)).launch.engine) });
+  const manifests = await Promise.all(
+    runs.map(async (dir) => ({ dir, config: engineConfigSchema.parse((await readManifest(dir)).launch.engine) })),
+  );
   const model = (manifests[0] as (typeof manifests)[number]).config.model;
   const other = manifests.find(({ config }) => config.model !== model);
   if (other) {

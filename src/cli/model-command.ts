@@ -1,7 +1,7 @@
 /** `rec-r1 model pull | list`: models that can be asked for by name. */
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
-import { fetchModel } from "./open-engine.ts";
+import { fetchModel } from "./fetch-model.ts";
 import { Reporter } from "./progress.ts";
 
 export function define(command: Command): void {

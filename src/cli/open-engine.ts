@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import type { Engine } from "../engines/engine.ts";
 import type { ProjectionName } from "../engines/local/index.ts";
+import { fetchModel } from "./fetch-model.ts";
 import type { EngineConfig } from "./launch-config.ts";
 import type { Reporter } from "./progress.ts";
 
@@ -38,22 +39,4 @@ export async function openEngine(
 /** Names as the engine knows them, which refuses others. */
 function parseTargets(text: string): ProjectionName[] {
   return text.split(",").map((name) => name.trim() as ProjectionName);
-}
-
-/** Puts a known model into the cache, with progress. @throws ModelError, AbortError */
-export async function fetchModel(
-  name: string,
-  reporter: Reporter,
-  signal: AbortSignal,
-): Promise<{ path: string; fromCache: boolean }> {
-  const { pullModel } = await import("../models/pull.ts");
-  return pullModel(name, {
-    signal,
-    onProgress: ({ source, bytesDone, totalBytes }) => {
-      const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
-      const amount =
-        totalBytes > 0 ? `${megabytes(bytesDone)} of ${megabytes(totalBytes)} MB` : `${megabytes(bytesDone)} MB`;
-      reporter.status(`fetching ${name} from ${source}: ${amount}`);
-    },
-  });
 }

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { ConfigError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { EngineConfig } from "./launch-config.ts";
-import { fetchModel } from "./open-engine.ts";
+import { fetchModel } from "./fetch-model.ts";
 import type { Reporter } from "./progress.ts";
 
 /** Options that only the local engine has, and that change nothing of what is learnt to speak of. */

@@ -30,7 +30,10 @@ interface TrainFlags {
 
 export function define(command: Command): void {
   command
-    .argument("<task>", "task file (.ts or .js), or a preset: product-search, next-item, re-ranking (options: NAME:key=value,…)")
+    .argument(
+      "<task>",
+      "task file (.ts or .js), or a preset: product-search, next-item, re-ranking (options: NAME:key=value,…)",
+    )
     .option("--run <folder>", "run folder (default: runs/ and the task's name)")
     .option("--resume", "go on with the run in the run folder")
     .option("--config <file>", "JSON file of the options below, in camelCase")

@@ -91,16 +91,7 @@ const promptBatch = 16;
 export async function collectBestOfN<E extends object>(
   options: CollectOptions<E>,
 ): Promise<{ rewrites: Rewrite[]; asked: number; usage: Usage }> {
-  const {
-    task,
-    recommender,
-    examples,
-    maxTokens,
-    n,
-    temperature = 1,
-    seed = 0,
-    budgetSeconds = Infinity,
-  } = options;
+  const { task, recommender, examples, maxTokens, n, temperature = 1, seed = 0, budgetSeconds = Infinity } = options;
   const start = performance.now();
   const { engine, counts } = countTokens(options.engine);
   const elapsed = (): number => (performance.now() - start) / 1000;

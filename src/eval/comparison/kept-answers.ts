@@ -12,9 +12,8 @@ import type { Qrels, ScoredId } from "../../ranking/judgments.ts";
 import type { FoundAnswer } from "../../rl/evaluation.ts";
 import type { LoadedExample } from "../../rl/task.ts";
 import { comparisonFormat } from "./measure.ts";
-import type { Comparison } from "./measure.ts";
+import type { AnsweredSystem, Comparison } from "./measure.ts";
 import { judgedOf } from "./slices.ts";
-import type { AnsweredSystem } from "./measure.ts";
 
 /** One answer of one system. */
 export interface KeptAnswer {

@@ -104,8 +104,7 @@ describe("exact dense search", () => {
     const recommender = await open(randomRows(600));
     const texts = Array.from({ length: 70 }, (_, i) => `word${i % 60} word${(i * 7) % 60}`);
     const together = await recommender.search(texts.map((text) => ({ text })), { topK: 20 }); // prettier-ignore
-    for (const i of [0, 31, 32, 69])
-      expect(await ask(recommender, texts[i] as string, 20)).toEqual(together[i]);
+    for (const i of [0, 31, 32, 69]) expect(await ask(recommender, texts[i] as string, 20)).toEqual(together[i]);
     expect(await ask(recommender, "word1", 5000)).toHaveLength(600);
     expect(await ask(recommender, " ?! ")).toEqual([]);
   });
