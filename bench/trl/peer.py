@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import sys
+import tempfile
 import time
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -88,7 +89,7 @@ trainer = GRPOTrainer(
     peft_config=LoraConfig(r=options.rank, lora_alpha=2 * options.rank, target_modules="all-linear", task_type="CAUSAL_LM"),
     callbacks=[OneStepAtATime()],
     args=GRPOConfig(
-        output_dir="/tmp/rec-r1-bench-trl",
+        output_dir=tempfile.mkdtemp(prefix="rec-r1-bench-trl-"),
         use_cpu=True,
         bf16=options.dtype == "bfloat16",
         per_device_train_batch_size=micro,
