@@ -34,12 +34,9 @@ function dataFile(name: string, { data }: TaskContext): string {
 export const recommender = (context: TaskContext) =>
   LanceDbRecommender.fromJsonl(dataFile("items.jsonl", context), { text: ["title"] });
 
-/**
- * Descriptions are long, so the prompts are: fewer of them in a step than for short queries. The warm-up is one pass over
- * the training split.
- */
+/** Descriptions are long, so the prompts are: fewer of them in a step than for short queries. */
 export const config = {
-  warmupSteps: 118,
+  warmupSteps: 40,
   warmupBatch: 16,
   warmupLearningRate: 1e-3,
   rampSteps: 5,
