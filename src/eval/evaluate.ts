@@ -3,7 +3,7 @@
  * Training's own evaluations use the same scoring (`rl/evaluation.ts`).
  */
 import { DataError } from "../core/errors.ts";
-import type { Engine, Weights } from "../engines/engine.ts";
+import type { Engine, SamplingParams, Weights } from "../engines/engine.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import { answerExamples, scoreAnswers } from "../rl/evaluation.ts";
 import type { Answer, Evaluation } from "../rl/evaluation.ts";
@@ -47,33 +47,39 @@ export interface EvaluatePolicyOptions<E extends object> extends EvaluateOptions
  * @throws DataError, TaskError, AbortError
  */
 export async function evaluatePolicy<E extends object>(options: EvaluatePolicyOptions<E>): Promise<Evaluation> {
-  const {
-    engine,
-    task,
-    samples = 0,
-    temperature = 1,
-    topP = 1,
-    maxTokens = 48,
-    seed = 0,
-    weights,
-    onProgress,
-  } = options;
+  const { engine, task, onProgress } = options;
   const examples = await selectExamples(options);
   const answers = await answerExamples(examples, {
     engine,
     task,
-    sampling: {
-      n: Math.max(1, samples),
-      maxTokens,
-      temperature: samples === 0 ? 0 : temperature,
-      ...(samples === 0 ? {} : { topP }),
-      seed,
-      ...(weights ? { weights } : {}),
-      ...(options.signal ? { signal: options.signal } : {}),
-    },
+    sampling: evaluationSampling(options),
     ...(onProgress ? { onProgress } : {}),
   });
   return scoreAnswers(answers, options);
+}
+
+/** How an evaluation samples: greedily when `samples` is 0 (the default), else as often, at the temperature given. */
+export function evaluationSampling({
+  samples = 0,
+  temperature = 1,
+  topP = 1,
+  maxTokens = 48,
+  seed = 0,
+  weights,
+  signal,
+}: Pick<
+  EvaluatePolicyOptions<object>,
+  "samples" | "temperature" | "topP" | "maxTokens" | "seed" | "weights" | "signal"
+>): SamplingParams {
+  return {
+    n: Math.max(1, samples),
+    maxTokens,
+    temperature: samples === 0 ? 0 : temperature,
+    ...(samples === 0 ? {} : { topP }),
+    seed,
+    ...(weights ? { weights } : {}),
+    ...(signal ? { signal } : {}),
+  };
 }
 
 /** Metrics of the user's own words, searched for as they are. */

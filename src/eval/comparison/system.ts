@@ -8,6 +8,7 @@ import type { Recommender } from "../../recommenders/recommender.ts";
 import { answerExamples, searchAnswers } from "../../rl/evaluation.ts";
 import type { Answer, FoundAnswer } from "../../rl/evaluation.ts";
 import type { LoadedExample, Task } from "../../rl/task.ts";
+import { evaluationSampling } from "../evaluate.ts";
 
 /** What something cost. */
 export interface Usage {
@@ -143,7 +144,7 @@ export async function answerWithModel<E extends object>(
   examples: readonly LoadedExample<E>[],
   signal?: AbortSignal,
 ): Promise<SystemAnswers<E>> {
-  const { task, recommender, maxTokens, samples = 0, temperature = 1, topP = 1, seed = 0, weights } = options;
+  const { task, recommender } = options;
   const start = performance.now();
   const { engine, counts } = countTokens(options.engine);
   const abort = signal ? { signal } : {};
@@ -151,15 +152,7 @@ export async function answerWithModel<E extends object>(
     engine,
     task,
     recommender,
-    sampling: {
-      n: Math.max(1, samples),
-      maxTokens,
-      temperature: samples === 0 ? 0 : temperature,
-      ...(samples === 0 ? {} : { topP }),
-      seed,
-      ...(weights ? { weights } : {}),
-      ...abort,
-    },
+    sampling: evaluationSampling({ ...options, ...abort }),
     maxPromptTokens: options.maxPromptTokens ?? 0,
     ...(options.onProgress ? { onProgress: options.onProgress } : {}),
   });
