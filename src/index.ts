@@ -77,7 +77,8 @@ export {
 export type { Found, Objective, ObjectivesOptions } from "./rl/objectives.ts";
 export { fused } from "./recommenders/fused.ts";
 export type { FuseOptions } from "./recommenders/fused.ts";
-export type { Evaluation } from "./rl/evaluation.ts";
+export { askingOf } from "./rl/evaluation.ts";
+export type { AskOptions, Evaluation } from "./rl/evaluation.ts";
 export type { EndReason, OnTrainEvent, TrainEvent } from "./rl/events.ts";
 export { expandQuery } from "./rl/expand-query.ts";
 export { hindsightWarmup } from "./rl/hindsight.ts";

@@ -7,7 +7,7 @@ import { suggestion } from "../core/suggest.ts";
 import { compareSystems, scoresByExample } from "../eval/compare.ts";
 import { evaluatePolicy, evaluateRaw } from "../eval/evaluate.ts";
 import type { EvaluateOptions } from "../eval/evaluate.ts";
-import type { Evaluation } from "../rl/evaluation.ts";
+import { askingOf, type Evaluation } from "../rl/evaluation.ts";
 import { loadCheckedSplit } from "../rl/run-session.ts";
 import { splitNames } from "../rl/task.ts";
 import type { SplitName } from "../rl/task.ts";
@@ -119,16 +119,12 @@ async function evaluateRun(
     signal,
   });
   try {
-    const { maxTokens, temperature, topP, seed } = config;
     const evaluate = (name: string): Promise<Evaluation> =>
       evaluatePolicy({
         ...options,
         engine,
-        maxTokens,
+        ...askingOf(config),
         samples,
-        temperature,
-        topP,
-        seed,
         onProgress: (done, total) => reporter.status(`${name}: ${done}/${total}`),
       });
     const systems: System[] = [];

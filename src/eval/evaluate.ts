@@ -3,10 +3,10 @@
  * Training's own evaluations use the same scoring (`rl/evaluation.ts`).
  */
 import { DataError } from "../core/errors.ts";
-import type { Engine, SamplingParams, Weights } from "../engines/engine.ts";
+import type { Engine } from "../engines/engine.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import { answerExamples, scoreAnswers } from "../rl/evaluation.ts";
-import type { Answer, Evaluation } from "../rl/evaluation.ts";
+import type { Answer, AskOptions, Evaluation } from "../rl/evaluation.ts";
 import { loadCheckedSplit } from "../rl/run-session.ts";
 import type { LoadedExample, SplitName, Task } from "../rl/task.ts";
 
@@ -24,22 +24,8 @@ export interface EvaluateOptions<E extends object> {
   signal?: AbortSignal;
 }
 
-export interface EvaluatePolicyOptions<E extends object> extends EvaluateOptions<E> {
+export interface EvaluatePolicyOptions<E extends object> extends EvaluateOptions<E>, AskOptions {
   engine: Engine;
-  /** Longest completion, in tokens. Default 48. */
-  maxTokens?: number;
-  /** Completions for each example: 0 is one greedy completion, otherwise so many are sampled. Default 0. */
-  samples?: number;
-  /** Sampling temperature when `samples` is above 0. Default 1. */
-  temperature?: number;
-  /** Default 1 (off). */
-  topP?: number;
-  /** Default 0. */
-  seed?: number;
-  /** `reference`: the policy as it was before training. Default `policy`. */
-  weights?: Weights;
-  /** Called as completions end. */
-  onProgress?: (done: number, total: number) => void;
 }
 
 /**
@@ -47,39 +33,8 @@ export interface EvaluatePolicyOptions<E extends object> extends EvaluateOptions
  * @throws DataError, TaskError, AbortError
  */
 export async function evaluatePolicy<E extends object>(options: EvaluatePolicyOptions<E>): Promise<Evaluation> {
-  const { engine, task, onProgress } = options;
   const examples = await selectExamples(options);
-  const answers = await answerExamples(examples, {
-    engine,
-    task,
-    sampling: evaluationSampling(options),
-    ...(onProgress ? { onProgress } : {}),
-  });
-  return scoreAnswers(answers, options);
-}
-
-/** How an evaluation samples: greedily when `samples` is 0 (the default), else as often, at the temperature given. */
-export function evaluationSampling({
-  samples = 0,
-  temperature = 1,
-  topP = 1,
-  maxTokens = 48,
-  seed = 0,
-  weights,
-  signal,
-}: Pick<
-  EvaluatePolicyOptions<object>,
-  "samples" | "temperature" | "topP" | "maxTokens" | "seed" | "weights" | "signal"
->): SamplingParams {
-  return {
-    n: Math.max(1, samples),
-    maxTokens,
-    temperature: samples === 0 ? 0 : temperature,
-    ...(samples === 0 ? {} : { topP }),
-    seed,
-    ...(weights ? { weights } : {}),
-    ...(signal ? { signal } : {}),
-  };
+  return scoreAnswers(await answerExamples(examples, options), options);
 }
 
 /** Metrics of the user's own words, searched for as they are. */

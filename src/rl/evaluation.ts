@@ -1,6 +1,6 @@
 /** Answers to a split's examples and their metrics: what training looks at in between and what `eval/` builds on. */
 import { RecommenderError, TaskError } from "../core/errors.ts";
-import type { Engine, Sample, SamplingParams } from "../engines/engine.ts";
+import type { Engine, Sample, SamplingParams, Weights } from "../engines/engine.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import type { EvaluationCounts, EvaluationRecord } from "../runs/records.ts";
 import { meanOf } from "./advantage.ts";
@@ -9,6 +9,7 @@ import type { Turn } from "./episode.ts";
 import { encodeExample } from "./prompt.ts";
 import { searchAll } from "./search.ts";
 import type { LoadedExample, Task } from "./task.ts";
+import type { TrainConfig } from "./train-config.ts";
 
 /** Metrics of one policy on one set of examples. */
 export interface Evaluation {
@@ -141,36 +142,91 @@ export function checkEvaluationFailures({ counts, records }: Evaluation, maxFail
   );
 }
 
-export interface AnswerOptions<E extends object> {
-  engine: Engine;
-  task: Task<E>;
-  /** Needed by tasks whose policy sees what its searches found; without it, only its first query counts. */
-  recommender?: Recommender;
-  /** As for training; `n` above 1 gives several answers for each example. */
-  sampling: SamplingParams;
+/** How a policy is asked, whether during training, after it, or in a comparison. */
+export interface AskOptions {
+  /** Longest completion, in tokens. Default 48. */
+  maxTokens?: number;
   /** Longest prompt, in tokens; 0: what the context allows. Default 0. */
   maxPromptTokens?: number;
+  /** Completions for each example: 0 is one greedy completion, otherwise so many are sampled. Default 0. */
+  samples?: number;
+  /** Sampling temperature when `samples` is above 0. Default 1. */
+  temperature?: number;
+  /** Nucleus sampling when `samples` is above 0. Default 1 (off). */
+  topP?: number;
+  /** Sampling from so many of the likeliest tokens when `samples` is above 0. Default 0 (off). */
+  topK?: number;
+  /** Sampling from tokens at least this share as likely as the likeliest when `samples` is above 0. Default 0 (off). */
+  minP?: number;
+  /** Default 0. */
+  seed?: number;
+  /** `reference`: the policy as it was before training. Default `policy`. */
+  weights?: Weights;
+  signal?: AbortSignal;
   /** Called as completions end, with how many of all have. */
   onProgress?: (done: number, total: number) => void;
+}
+
+export interface AnswerOptions<E extends object> extends AskOptions {
+  engine: Engine;
+  task: Task<E>;
+  /** What a policy that may search several times sees its hits of. */
+  recommender: Recommender;
+}
+
+/** A run's own limits and sampling, for asking its policy as it was asked in training. */
+export function askingOf({
+  maxTokens,
+  maxPromptTokens,
+  temperature,
+  topP,
+  topK,
+  minP,
+  seed,
+}: Pick<TrainConfig, "maxTokens" | "maxPromptTokens" | "temperature" | "topP" | "topK" | "minP" | "seed">): AskOptions {
+  return { maxTokens, maxPromptTokens, temperature, topP, topK, minP, seed };
+}
+
+function samplingOf({
+  samples = 0,
+  temperature = 1,
+  topP = 1,
+  topK = 0,
+  minP = 0,
+  maxTokens = 48,
+  seed = 0,
+  weights,
+  signal,
+}: AskOptions): SamplingParams {
+  return {
+    n: Math.max(1, samples),
+    maxTokens,
+    seed,
+    ...(samples === 0 ? { temperature: 0 } : { temperature, topP, topK, minP }),
+    ...(weights ? { weights } : {}),
+    ...(signal ? { signal } : {}),
+  };
 }
 
 /** Prompts sampled in one call: bounds what is held in memory and how often progress shows. */
 const promptBatchSize = 64;
 
-/** The policy's answers to examples, `n` for each; of an episode of several searches, the last. */
+/** The policy's answers to examples; of an episode of several searches, the last. */
 export async function answerExamples<E extends object>(
   examples: readonly LoadedExample<E>[],
-  { engine, task, recommender, sampling, maxPromptTokens = 0, onProgress }: AnswerOptions<E>,
+  options: AnswerOptions<E>,
 ): Promise<Answer<E>[]> {
+  const { engine, task, recommender, maxPromptTokens = 0, onProgress } = options;
+  const sampling = samplingOf(options);
+  const limits = { maxTokens: sampling.maxTokens, maxPromptTokens };
   const answers: Answer<E>[] = [];
   const total = examples.length * sampling.n;
   for (let start = 0; start < examples.length; start += promptBatchSize) {
     const batch = examples.slice(start, start + promptBatchSize);
-    const limits = { maxTokens: sampling.maxTokens, maxPromptTokens };
     const openings = batch.map(({ example }) => ({ example, ...encodeExample(engine, task, example, limits) }));
     const before = answers.length;
     const params = { ...sampling, onProgress: (done: number) => onProgress?.(before + done, total) };
-    if (task.episode && recommender) {
+    if (task.episode) {
       const { turns_P_G } = await playEpisodes(openings, { engine, task, recommender, sampling: params });
       batch.forEach((example, p) => {
         (turns_P_G[p] as Turn[][]).forEach((turns, sample) => {

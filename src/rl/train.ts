@@ -4,7 +4,7 @@
  *
  * A step: draw prompts; sample a group of completions for each; parse the queries, search for all of them at once, score
  * the answers; turn each group's rewards into advantages; one or more optimizer steps on the clipped policy loss. In
- * between: evaluation on the validation split, checkpoints, the best one kept.
+ * between: evaluation on the validation split (`validation.ts`), checkpoints, the best one kept.
  *
  * Where it departs from the textbook:
  * - Groups whose rewards are all equal, and single completions without advantage, have no gradient and are left out of
@@ -14,8 +14,8 @@
  *   makes up for the cut among the tokens that could be drawn.
  * - A rollout on which the recommender failed is dropped: it is in no baseline and in no loss.
  * - The reference of the KL term is the untrained policy, never refreshed.
- * - Optional and off by default: a supervised warm-up before the first step (on text of the task's own, or on the best
- *   queries that were found without the policy: `hindsight.ts`), cross-entropy on each group's best
+ * - Optional and off by default: a supervised warm-up before the first step (`warmup.ts`; on text of the task's own, or
+ *   on the best queries that were found without the policy: `hindsight.ts`), cross-entropy on each group's best
  *   completion, negative advantages scaled down, groups without variance replaced by new ones.
  *
  * With `overlapSteps` = k above 0 (asynchronous training), rollouts of the next k steps are collected while a step trains:
@@ -27,32 +27,32 @@
  *
  * Axis suffixes: `_P` prompts of the step, `_G` completions of a group.
  */
-import { ConfigError, EngineError, TaskError } from "../core/errors.ts";
+import { ConfigError, EngineError } from "../core/errors.ts";
 import { randomStream, shuffle } from "../core/random.ts";
-import type { AdamParams, Datum, Engine, ForwardBackwardResult, Loss } from "../engines/engine.ts";
-import type { CachedRecommender } from "../recommenders/cached.ts";
+import type { Datum, Engine, Loss } from "../engines/engine.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
-import { stepName } from "../runs/checkpoints.ts";
-import type { BestRecord, CacheRecord, EvaluationSummary, StepRecord } from "../runs/records.ts";
+import type { BestRecord, StepRecord } from "../runs/records.ts";
 import { computeAdvantages, hasVariance } from "./advantage.ts";
-import { answerExamples, checkEvaluationFailures, scoreAnswers } from "./evaluation.ts";
 import type { EndReason, OnTrainEvent } from "./events.ts";
 import { learningRateAt } from "./learning-rate.ts";
 import { withLengthCost } from "./length-cost.ts";
 import { findLongestStep } from "./longest-step.ts";
+import type { Loop, StepOutcome } from "./loop.ts";
 import { recommenderInMode, taskInMode } from "./modes.ts";
-import { encodeMessages } from "./prompt.ts";
 import { PromptOrder } from "./prompt-order.ts";
 import { checkUnchanged, measureCache, shareOfShortAnswers, withMemory } from "./recommender-watch.ts";
 import { checkFailureShare, collectRollouts, toRolloutRecords } from "./rollout.ts";
 import type { Group, Rollout } from "./rollout.ts";
 import { RolloutsAhead } from "./rollouts-ahead.ts";
 import { openSession } from "./run-session.ts";
-import type { Session, TrainState } from "./run-session.ts";
+import type { TrainState } from "./run-session.ts";
 import { measureRollouts, UpdateMetrics } from "./step-metrics.ts";
-import type { LoadedExample, Task, WarmupExample } from "./task.ts";
+import type { LoadedExample, Task } from "./task.ts";
 import { resolveTrainConfig } from "./train-config.ts";
 import type { TrainConfig, TrainConfigInput } from "./train-config.ts";
+import { adamParams, applyGradients, crossEntropy } from "./update.ts";
+import { evaluateInBetween, isEvaluationDue } from "./validation.ts";
+import { orderWarmup, takeWarmupStep } from "./warmup.ts";
 
 export interface TrainOptions<E extends object> extends TrainConfigInput {
   task: Task<E>;
@@ -76,34 +76,6 @@ export interface TrainResult {
   reason: EndReason;
   /** Best on validation; null when nothing was evaluated. */
   best: BestRecord | null;
-}
-
-/** Everything a step needs. */
-interface Loop<E extends object> extends Session<E> {
-  task: Task<E>;
-  recommender: CachedRecommender;
-  engine: Engine;
-  config: TrainConfig;
-  signal: AbortSignal | undefined;
-  onEvent: OnTrainEvent;
-  order: PromptOrder<LoadedExample<E>>;
-  warmupOrder: PromptOrder<Datum> | undefined;
-  /** What this process has spent so far, for the time that is left. */
-  spent: { startedAt: number; steps: number; stepSeconds: number; evaluationSeconds: number };
-  /** Whether the weights have changed since the last whole step. */
-  weightsInMidStep: boolean;
-}
-
-/** What a step leaves behind. */
-interface StepOutcome {
-  values: Record<string, number>;
-  seconds: Record<string, number>;
-  /** Where the next step's prompts begin. */
-  cursor: number;
-  /** Whether an optimizer step was skipped for gradients that aren't finite. */
-  skipped: boolean;
-  /** What its searches came to. */
-  cache?: CacheRecord;
 }
 
 /** The rollouts of a step. */
@@ -152,7 +124,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
     onEvent({ kind: "start", runDir, config, totalSteps, resumedAt: session.resumedAt });
     const warmupOrder =
       session.state.step < config.warmupSteps
-        ? await orderWarmup({ ...options, task, recommender }, config, session)
+        ? await orderWarmup({ task, recommender, engine, config, signal, onEvent }, session)
         : undefined;
     const loop: Loop<E> = {
       ...session,
@@ -448,41 +420,6 @@ async function distillBest<E extends object>(loop: Loop<E>, minibatch: readonly 
   if (data.length > 0) await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
 }
 
-function crossEntropy(data: readonly Datum[]): Loss {
-  const tokens = data.reduce((sum, { completion }) => sum + completion.length, 0);
-  return { name: "cross_entropy", batch: { tokens, completions: data.length } };
-}
-
-/** One optimizer step; nothing changes, and it is counted, when loss or gradients aren't finite. */
-async function applyGradients<E extends object>(
-  loop: Loop<E>,
-  update: {
-    step: number;
-    adam: AdamParams;
-    result: ForwardBackwardResult;
-    data: readonly Datum[];
-    metrics: UpdateMetrics;
-  },
-): Promise<void> {
-  const { engine, folder } = loop;
-  const isFinite = Number.isFinite(update.result.loss);
-  if (!isFinite) await engine.zeroGrad();
-  loop.weightsInMidStep = true;
-  const outcome = isFinite ? await engine.optimStep(update.adam) : { gradNorm: Number.NaN, applied: false };
-  update.metrics.addOptimStep(outcome);
-  if (outcome.applied) return;
-  const plain = update.data.map(({ oldLogprobs, refLogprobs, ...datum }) => ({
-    ...datum,
-    oldLogprobs: Array.from(oldLogprobs ?? []),
-    refLogprobs: Array.from(refLogprobs ?? []),
-  }));
-  await folder.writeJson("skipped-batch.json", { step: update.step, loss: update.result.loss, data: plain });
-}
-
-function adamParams({ beta1, beta2, weightDecay, maxGradNorm }: TrainConfig, learningRate: number): AdamParams {
-  return { learningRate, beta1, beta2, weightDecay, maxGradNorm };
-}
-
 /**
  * The step's groups. With `resampleRounds`, prompts whose groups are all equal are replaced by new ones as often as it
  * says (DAPO's dynamic sampling, Yu et al. 2025); groups that were replaced are `spare`.
@@ -534,106 +471,6 @@ function samplingParams<E extends object>(loop: Loop<E>, step: number, round: nu
     seed: randomStream(config.seed, "sample", step, round).nextInt(2 ** 31),
     onProgress: (done) => onEvent({ kind: "progress", activity: "sampling", step, done, total }),
   };
-}
-
-/** One supervised step on the warm-up's texts. */
-async function takeWarmupStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
-  const { config, engine, signal, state } = loop;
-  const start = performance.now();
-  const size = config.warmupBatch;
-  const data = (loop.warmupOrder as PromptOrder<Datum>).draw((step - 1) * size, size).items;
-  const metrics = new UpdateMetrics();
-  const learningRate = config.warmupLearningRate ?? config.learningRate;
-  const schedule = { learningRate, schedule: config.warmupSchedule, rampSteps: config.rampSteps };
-  const adam = adamParams(config, learningRateAt(step, { ...schedule, steps: config.warmupSteps }));
-  const result = await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
-  metrics.addForwardBackward(data, result, false);
-  await applyGradients(loop, { step, adam, result, data, metrics });
-  return {
-    values: { ...metrics.summarise(), learningRate: adam.learningRate },
-    seconds: { learn: (performance.now() - start) / 1000 },
-    cursor: state.cursor,
-    skipped: metrics.skipped > 0,
-  };
-}
-
-/** The warm-up's texts. They are made once and kept in the run folder: a recommender may answer differently later. */
-async function orderWarmup<E extends object>(
-  { task, engine, recommender, signal, onEvent = () => {} }: TrainOptions<E>,
-  config: TrainConfig,
-  { folder, train, state }: Session<E>,
-): Promise<PromptOrder<Datum>> {
-  const { maxFailureShare } = config;
-  const make = async (): Promise<readonly WarmupExample[]> =>
-    (await task.warmup?.examples({
-      task,
-      train,
-      recommender,
-      maxFailureShare,
-      signal,
-      onProgress: (doing, done, total) => onEvent({ kind: "progress", activity: doing, step: state.step, done, total }),
-    })) ?? [];
-  let examples: readonly WarmupExample[] | undefined = await folder.readWarmup<WarmupExample>();
-  if (!examples) {
-    examples = await make();
-    await folder.writeWarmup(examples);
-  }
-  if (examples.length < config.warmupBatch) {
-    throw new TaskError(
-      "TOO_LITTLE_WARMUP",
-      `Task "${task.name}" has ${examples.length} warm-up texts, a warm-up step takes ${config.warmupBatch}. Give the task more (\`warmup.examples\`), or lower warmupBatch or warmupSteps.`,
-    );
-  }
-  const end = engine.tokenizer.endIds.slice(0, 1);
-  const data = examples.map(({ messages, completion }): Datum => ({
-    prompt: encodeMessages(engine.tokenizer, messages),
-    completion: [...engine.tokenizer.encode(completion), ...end],
-  }));
-  const longest = data.reduce((max, { prompt, completion }) => Math.max(max, prompt.length + completion.length), 0);
-  if (longest > engine.contextLength) {
-    throw new TaskError(
-      "PROMPT_TOO_LONG",
-      `Task "${task.name}": a warm-up text has ${longest} tokens, the model's context is ${engine.contextLength}.`,
-    );
-  }
-  return new PromptOrder(data, config.seed, "warmup");
-}
-
-function isEvaluationDue<E extends object>({ config, state, valid }: Loop<E>, isLast: boolean): boolean {
-  const { step, evaluatedAt } = state;
-  if (valid.length === 0 || config.evalEvery === 0 || evaluatedAt === step) return false;
-  if (isLast) return true;
-  if (step === 0) return config.evalAtStart;
-  return (step - config.warmupSteps) % config.evalEvery === 0;
-}
-
-/** Greedy answers to the validation examples, scored. */
-async function evaluateInBetween<E extends object>(loop: Loop<E>): Promise<void> {
-  const { engine, task, recommender, config, state, valid, signal, onEvent, folder } = loop;
-  const { step } = state;
-  const abort = signal ? { signal } : {};
-  const answers = await answerExamples(valid, {
-    engine,
-    task,
-    recommender,
-    maxPromptTokens: config.maxPromptTokens,
-    sampling: { n: 1, maxTokens: config.maxTokens, temperature: 0, seed: config.seed, ...abort },
-    onProgress: (done, total) => onEvent({ kind: "progress", activity: "evaluating", step, done, total }),
-  });
-  const evaluation = await scoreAnswers(answers, { recommender, task, ...abort });
-  checkEvaluationFailures(evaluation, config.maxFailureShare);
-  if (config.recommenderCheckEvery > 0) await checkUnchanged(recommender, loop.fingerprint);
-  const { metric, means, counts } = evaluation;
-  await folder.writeEvaluation(`valid-${stepName(step)}`, { policy: stepName(step), split: "valid", ...evaluation });
-  const summary: EvaluationSummary = { kind: "evaluation", step, split: "valid", values: means, counts };
-  await folder.appendMetrics(summary);
-  const value = means[metric] as number;
-  const isBest = state.best === null || value > state.best.value;
-  if (isBest) state.best = { step, metric, value, checkpoint: step === 0 ? null : stepName(step) };
-  state.evaluationsSinceBest = isBest ? 0 : state.evaluationsSinceBest + 1;
-  state.evaluatedAt = step;
-  if (step === 0 && state.best) await folder.writeBest(state.best);
-  onEvent({ kind: "evaluation", summary, metric, best: state.best as BestRecord });
 }
 
 async function saveCheckpoint<E extends object>(loop: Loop<E>): Promise<void> {

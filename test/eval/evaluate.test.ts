@@ -1,6 +1,15 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { answerWithModel } from "../../src/eval/comparison/system.ts";
 import { evaluatePolicy, evaluateQueries, evaluateRaw, pairScores } from "../../src/eval/evaluate.ts";
-import { examples, makeParts, makeTask } from "../support/word-task.ts";
+import { askingOf, scoreFound } from "../../src/rl/evaluation.ts";
+import { loadSplit } from "../../src/rl/task.ts";
+import { train } from "../../src/rl/train.ts";
+import type { TrainConfig } from "../../src/rl/train-config.ts";
+import { readManifest, readMetrics } from "../../src/runs/run-folder.ts";
+import { examples, makeParts, makeTask, quick } from "../support/word-task.ts";
 
 describe("evaluation", () => {
   it("compares the raw words, true names and the policy", async () => {
@@ -48,5 +57,35 @@ describe("evaluation", () => {
     await expect(evaluateRaw({ task, recommender, split: "train" })).resolves.toBeDefined();
     const none = makeTask({ data: { train: examples } });
     await expect(evaluateRaw({ task: none, recommender })).rejects.toThrow(/no "test" split/);
+  });
+
+  it("asks as training does: the same limits on prompts, the same episodes", async () => {
+    const runDir = join(await mkdtemp(join(tmpdir(), "rec-r1-evaluate-")), "run");
+    try {
+      const { engine, recommender } = makeParts();
+      const task = makeTask({
+        prompt: ({ query }) => `Please find ${query}`,
+        shorten: (example) => (example.query.startsWith("thing ") ? { ...example, query: example.id } : null),
+        episode: { maxSearches: 2, show: ({ hits }) => `found ${hits.length}` },
+      });
+      // One less than the prompts have: every one must be made shorter.
+      const maxPromptTokens = engine.tokenizer.encodeChat(task.prompt(examples[0]!)).length - 1;
+      await train({ task, recommender, engine, runDir, ...quick, steps: 10, maxPromptTokens });
+      const trained = (await readMetrics(runDir)).findLast(({ kind }) => kind === "evaluation")!.values;
+      const config = (await readManifest(runDir)).config as TrainConfig;
+      const options = { task, recommender, engine, ...askingOf(config) };
+      expect((await evaluatePolicy({ ...options, split: "valid" })).means).toEqual(trained);
+      const valid = (await loadSplit(task, "valid"))!;
+      const { found } = await answerWithModel(options, valid);
+      expect(scoreFound(found, { task }).means).toEqual(trained);
+      const unlimited = await evaluatePolicy({ ...options, split: valid, maxPromptTokens: 0 });
+      expect(unlimited.means).not.toEqual(trained);
+      const single = { ...task, episode: undefined };
+      expect((await evaluatePolicy({ ...options, task: single, split: valid })).records).not.toEqual(
+        (await evaluatePolicy({ ...options, split: valid })).records,
+      );
+    } finally {
+      await rm(dirname(runDir), { recursive: true, force: true });
+    }
   });
 });

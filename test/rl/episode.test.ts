@@ -95,9 +95,9 @@ describe("episodes of several searches", () => {
   it("answer with their last search when evaluated", async () => {
     const { engine, recommender } = makeParts();
     const task = makeTask({ episode: { maxSearches: 2, show: () => "again" } });
-    const options = { engine, task, sampling: { ...sampling, n: 1 } };
-    const once = await answerExamples(loaded, options);
-    const twice = await answerExamples(loaded, { ...options, recommender });
+    const options = { engine, recommender, maxTokens: 2, samples: 1, seed: 3 };
+    const once = await answerExamples(loaded, { ...options, task: makeTask() });
+    const twice = await answerExamples(loaded, { ...options, task });
     expect(once).toHaveLength(8);
     expect(twice.map(({ query }) => query)).not.toEqual(once.map(({ query }) => query));
   });

@@ -10,6 +10,7 @@ import type { AnsweredSystem } from "../../eval/comparison/measure.ts";
 import { answerWithQueries, addUsage, modelSystem, noUsage, rawSystem } from "../../eval/comparison/system.ts";
 import type { ComparedSystem, Usage } from "../../eval/comparison/system.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
+import { askingOf } from "../../rl/evaluation.ts";
 import { loadCheckedSplit } from "../../rl/run-session.ts";
 import type { LoadedExample, Task } from "../../rl/task.ts";
 import type { TrainConfig, TrainConfigInput } from "../../rl/train-config.ts";
@@ -191,9 +192,8 @@ function asking(
   config: TrainConfig,
   engine: Engine,
 ): Parameters<typeof modelSystem<object>>[1] {
-  const { maxTokens, maxPromptTokens, temperature, topP, seed } = config;
   const onProgress = (done: number, total: number): void => reporter.status(`asking a model: ${done}/${total}`);
-  return { ...{ task, recommender, engine, maxTokens, maxPromptTokens, samples, temperature, topP, seed }, onProgress };
+  return { task, recommender, engine, ...askingOf(config), samples, onProgress };
 }
 
 /**
@@ -230,8 +230,9 @@ async function supervise(
     );
   }
   const train = await loadCheckedSplit(task, "train", recommender, config.maxMissingShare);
-  const { maxTokens, temperature, seed } = config;
-  const collect = { ...{ task, recommender, maxTokens, temperature, seed, signal }, examples: train };
+  const { maxTokens, maxPromptTokens, temperature, seed } = config;
+  const limits = { maxTokens, maxPromptTokens, temperature, seed };
+  const collect = { task, recommender, examples: train, ...limits, signal };
   const onProgress = (done: number, total: number): void => reporter.status(`rewrites: ${done}/${total} examples`);
   const engine = await openEngine(engineConfig, { seed, reporter, signal });
   try {

@@ -67,6 +67,8 @@ export interface CollectOptions<E extends object> {
   examples: readonly LoadedExample<E>[];
   /** Longest completion, in tokens. */
   maxTokens: number;
+  /** Longest prompt, in tokens; 0: what the context allows. Default 0. */
+  maxPromptTokens?: number;
   /** Completions for each example. */
   n: number;
   /** Default 1. */
@@ -91,7 +93,8 @@ const promptBatch = 16;
 export async function collectBestOfN<E extends object>(
   options: CollectOptions<E>,
 ): Promise<{ rewrites: Rewrite[]; asked: number; usage: Usage }> {
-  const { task, recommender, examples, maxTokens, n, temperature = 1, seed = 0, budgetSeconds = Infinity } = options;
+  const { task, recommender, examples, maxTokens, maxPromptTokens = 0, n } = options;
+  const { temperature = 1, seed = 0, budgetSeconds = Infinity } = options;
   const start = performance.now();
   const { engine, counts } = countTokens(options.engine);
   const elapsed = (): number => (performance.now() - start) / 1000;
@@ -104,6 +107,7 @@ export async function collectBestOfN<E extends object>(
       engine,
       recommender,
       task,
+      maxPromptTokens,
       sampling: {
         n,
         maxTokens,

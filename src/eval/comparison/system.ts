@@ -3,12 +3,11 @@
  * ready to be asked: what had to be tuned or trained was, on other data.
  */
 import { performance } from "node:perf_hooks";
-import type { Engine, Weights } from "../../engines/engine.ts";
+import type { Engine } from "../../engines/engine.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
 import { answerExamples, searchAnswers } from "../../rl/evaluation.ts";
-import type { Answer, FoundAnswer } from "../../rl/evaluation.ts";
+import type { Answer, AskOptions, FoundAnswer } from "../../rl/evaluation.ts";
 import type { LoadedExample, Task } from "../../rl/task.ts";
-import { evaluationSampling } from "../evaluate.ts";
 
 /** What something cost. */
 export interface Usage {
@@ -84,23 +83,9 @@ export async function answerWithQueries<E extends object>(
   return { found, usage: { ...noUsage, seconds: (performance.now() - start) / 1000 } };
 }
 
-export interface ModelSystemOptions<E extends object> extends QuerySystemOptions<E> {
+export interface ModelSystemOptions<E extends object> extends QuerySystemOptions<E>, AskOptions {
   engine: Engine;
-  /** Longest completion, in tokens. */
-  maxTokens: number;
-  /** Longest prompt, in tokens; 0: what the context allows. Default 0. */
-  maxPromptTokens?: number;
-  /** Completions for each example: 0 is one greedy one. Default 0. */
-  samples?: number;
-  /** Sampling temperature when `samples` is above 0. Default 1. */
-  temperature?: number;
-  /** Default 1 (off). */
-  topP?: number;
-  /** Default 0. */
-  seed?: number;
-  weights?: Weights;
   prices?: Prices;
-  onProgress?: (done: number, total: number) => void;
 }
 
 /** An engine whose sampling is counted, and what has been counted so far. */
@@ -148,14 +133,7 @@ export async function answerWithModel<E extends object>(
   const start = performance.now();
   const { engine, counts } = countTokens(options.engine);
   const abort = signal ? { signal } : {};
-  const answers = await answerExamples(examples, {
-    engine,
-    task,
-    recommender,
-    sampling: evaluationSampling({ ...options, ...abort }),
-    maxPromptTokens: options.maxPromptTokens ?? 0,
-    ...(options.onProgress ? { onProgress: options.onProgress } : {}),
-  });
+  const answers = await answerExamples(examples, { ...options, engine, ...abort });
   const found = await searchAnswers(answers, { task, recommender, ...abort });
   const seconds = (performance.now() - start) / 1000;
   return { found, usage: { seconds, ...counts, dollars: priceOf(counts, options.prices) } };

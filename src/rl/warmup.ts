@@ -1,0 +1,81 @@
+/** The optional supervised phase before the first step: cross-entropy on texts of the task's own. */
+import { TaskError } from "../core/errors.ts";
+import type { Datum } from "../engines/engine.ts";
+import { learningRateAt } from "./learning-rate.ts";
+import type { Loop, StepOutcome } from "./loop.ts";
+import { encodeMessages } from "./prompt.ts";
+import { PromptOrder } from "./prompt-order.ts";
+import type { Session } from "./run-session.ts";
+import { UpdateMetrics } from "./step-metrics.ts";
+import type { WarmupExample } from "./task.ts";
+import { adamParams, applyGradients, crossEntropy } from "./update.ts";
+
+export type WarmupOptions<E extends object> = Pick<
+  Loop<E>,
+  "task" | "engine" | "recommender" | "config" | "signal" | "onEvent"
+>;
+
+/**
+ * The warm-up's texts. They are made once and kept in the run folder: a recommender may answer differently later.
+ * @throws TaskError `TOO_LITTLE_WARMUP`, `PROMPT_TOO_LONG`
+ */
+export async function orderWarmup<E extends object>(
+  { task, engine, recommender, config, signal, onEvent }: WarmupOptions<E>,
+  { folder, train, state }: Session<E>,
+): Promise<PromptOrder<Datum>> {
+  const { maxFailureShare } = config;
+  const make = async (): Promise<readonly WarmupExample[]> =>
+    (await task.warmup?.examples({
+      task,
+      train,
+      recommender,
+      maxFailureShare,
+      signal,
+      onProgress: (doing, done, total) => onEvent({ kind: "progress", activity: doing, step: state.step, done, total }),
+    })) ?? [];
+  let examples: readonly WarmupExample[] | undefined = await folder.readWarmup<WarmupExample>();
+  if (!examples) {
+    examples = await make();
+    await folder.writeWarmup(examples);
+  }
+  if (examples.length < config.warmupBatch) {
+    throw new TaskError(
+      "TOO_LITTLE_WARMUP",
+      `Task "${task.name}" has ${examples.length} warm-up texts, a warm-up step takes ${config.warmupBatch}. Give the task more (\`warmup.examples\`), or lower warmupBatch or warmupSteps.`,
+    );
+  }
+  const end = engine.tokenizer.endIds.slice(0, 1);
+  const data = examples.map(({ messages, completion }): Datum => ({
+    prompt: encodeMessages(engine.tokenizer, messages),
+    completion: [...engine.tokenizer.encode(completion), ...end],
+  }));
+  const longest = data.reduce((max, { prompt, completion }) => Math.max(max, prompt.length + completion.length), 0);
+  if (longest > engine.contextLength) {
+    throw new TaskError(
+      "PROMPT_TOO_LONG",
+      `Task "${task.name}": a warm-up text has ${longest} tokens, the model's context is ${engine.contextLength}.`,
+    );
+  }
+  return new PromptOrder(data, config.seed, "warmup");
+}
+
+/** One supervised step on the warm-up's texts. */
+export async function takeWarmupStep<E extends object>(loop: Loop<E>, step: number): Promise<StepOutcome> {
+  const { config, engine, signal, state } = loop;
+  const start = performance.now();
+  const size = config.warmupBatch;
+  const data = (loop.warmupOrder as PromptOrder<Datum>).draw((step - 1) * size, size).items;
+  const metrics = new UpdateMetrics();
+  const learningRate = config.warmupLearningRate ?? config.learningRate;
+  const schedule = { learningRate, schedule: config.warmupSchedule, rampSteps: config.rampSteps };
+  const adam = adamParams(config, learningRateAt(step, { ...schedule, steps: config.warmupSteps }));
+  const result = await engine.forwardBackward(data, crossEntropy(data), signal ? { signal } : {});
+  metrics.addForwardBackward(data, result, false);
+  await applyGradients(loop, { step, adam, result, data, metrics });
+  return {
+    values: { ...metrics.summarise(), learningRate: adam.learningRate },
+    seconds: { learn: (performance.now() - start) / 1000 },
+    cursor: state.cursor,
+    skipped: metrics.skipped > 0,
+  };
+}
