@@ -12,16 +12,14 @@ import { loadCheckedSplit } from "../rl/run-session.ts";
 import { splitNames } from "../rl/task.ts";
 import type { SplitName } from "../rl/task.ts";
 import type { TrainConfig } from "../rl/train-config.ts";
-import type { RunManifest } from "../runs/records.ts";
 import { addEvaluation, readManifest } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { engineConfigSchema } from "./launch-config.ts";
-import { loadTask } from "./load-task.ts";
 import { loadPolicy } from "./load-policy.ts";
 import { openEngine } from "./open-engine.ts";
+import { openRun } from "./open-run.ts";
 import { parseCount } from "./options.ts";
 import { Reporter } from "./progress.ts";
-import { openTaskRecommender, searchConfigSchema } from "./task-recommender.ts";
 
 interface EvalFlags {
   split: string;
@@ -59,20 +57,18 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
   const split = parseSplit(flags.split);
   const limit = parseCount(flags.limit, "--limit");
   const samples = parseCount(flags.samples, "--samples");
-  const manifest = await readManifest(runDir);
+  await readManifest(runDir);
   for (const other of flags.against) await readManifest(other);
   const reporter = new Reporter();
   const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
   const { signal } = interrupt;
   const closing = new Closing();
   try {
-    const { taskFile, data } = launchOf(manifest, runDir, flags);
-    const loaded = await loadTask(taskFile, { data });
-    const { task } = loaded;
+    const opened = await openRun(runDir, flags);
+    const { task } = opened;
     const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
-    const search = searchConfigSchema.parse(manifest.launch.search ?? {});
-    const recommender = closing.add(await openTaskRecommender(loaded.openRecommender, search, { signal, onWarning }));
-    const all = await loadCheckedSplit(task, split, recommender, (manifest.config as TrainConfig).maxMissingShare);
+    const recommender = closing.add(await opened.openRecommender({ signal, onWarning }));
+    const all = await loadCheckedSplit(task, split, recommender, opened.config.maxMissingShare);
     const examples = limit > 0 ? all.slice(0, limit) : all;
     const common = { task, recommender, split: examples, signal };
 
@@ -190,23 +186,6 @@ function formatResult(
     );
   }
   return `${lines.join("\n")}\n`;
-}
-
-/** Where the run's task and data are: as the run says, unless flags say otherwise. */
-function launchOf(
-  manifest: RunManifest,
-  runDir: string,
-  flags: EvalFlags,
-): { taskFile: string; data: string | undefined } {
-  const { taskFile, data } = manifest.launch;
-  const path = flags.task ?? taskFile;
-  if (typeof path !== "string") {
-    throw new ConfigError(
-      "NO_TASK_FILE",
-      `${runDir} does not say which task file it was started with. Give it: --task FILE.`,
-    );
-  }
-  return { taskFile: path, data: flags.data ?? (typeof data === "string" ? data : undefined) };
 }
 
 function parseSplit(text: string): SplitName {

@@ -25,7 +25,7 @@ import { openEngine } from "../open-engine.ts";
 import { addSchemaOptions, flagLayer } from "../options.ts";
 import { drawCurve, formatSeconds, Reporter, TrainPrinter } from "../progress.ts";
 import { compareDemo, formatComparison, writeDemoReport } from "./demo-report.ts";
-import { iconTask } from "./icon-task.ts";
+import { iconTask, openIconSearch } from "./icon-task.ts";
 
 const demoSchema = z.object({
   minutes: z.number().positive().default(18).describe("time for everything after the install, in minutes"),
@@ -85,13 +85,7 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
       `${icons.catalogue.length} icons, of which only the names are indexed; ${icons.train.length} queries to learn from, ` +
         `${icons.test.length} held out`,
     );
-    const { LanceDbRecommender } = await import("../../recommenders/lancedb/index.ts");
-    const recommender = closing.add(
-      await LanceDbRecommender.fromRows(
-        icons.catalogue.map((row) => ({ ...row })),
-        { text: ["title"], signal },
-      ),
-    );
+    const recommender = closing.add(await openIconSearch(icons, signal));
     const seed = flags.resume ? await storedSeed(runDir, config.seed) : config.seed;
     const engineConfig = engineConfigSchema.parse({ model: config.model, threads: config.threads });
     const engine = closing.add(await openEngine(engineConfig, { seed, reporter, signal }));

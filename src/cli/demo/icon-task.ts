@@ -5,6 +5,7 @@
 import { splitWords } from "../../core/words.ts";
 import type { IconDataset, IconExample } from "../../datasets/icons.ts";
 import { ndcg } from "../../ranking/index.ts";
+import type { Recommender } from "../../recommenders/recommender.ts";
 import { expandQuery } from "../../rl/expand-query.ts";
 import { hindsightWarmup } from "../../rl/hindsight.ts";
 import { defineTask, type Task } from "../../rl/task.ts";
@@ -26,4 +27,13 @@ export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<I
     topK: 10,
     warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)), minExamples: 1 }),
   });
+}
+
+/** Full-text search over the icons' names, in this process. @throws AbortError */
+export async function openIconSearch({ catalogue }: IconDataset, signal?: AbortSignal): Promise<Recommender> {
+  const { LanceDbRecommender } = await import("../../recommenders/lancedb/index.ts");
+  return LanceDbRecommender.fromRows(
+    catalogue.map((row) => ({ ...row })),
+    { text: ["title"], ...(signal ? { signal } : {}) },
+  );
 }

@@ -1,0 +1,87 @@
+/** A run folder taken up again: the task, recommender and engine that it was started with. */
+import { ConfigError } from "../core/errors.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Recommender } from "../recommenders/recommender.ts";
+import { recommenderInMode, taskInMode } from "../rl/modes.ts";
+import type { Task } from "../rl/task.ts";
+import type { TrainConfig } from "../rl/train-config.ts";
+import type { RunManifest } from "../runs/records.ts";
+import { readManifest } from "../runs/run-folder.ts";
+import { engineConfigSchema } from "./launch-config.ts";
+import type { EngineConfig } from "./launch-config.ts";
+import { loadTask } from "./load-task.ts";
+import { openEngine } from "./open-engine.ts";
+import type { Reporter } from "./progress.ts";
+import { openTaskRecommender, searchConfigSchema } from "./task-recommender.ts";
+
+/** What flags may say otherwise than the run does. */
+export interface RunPlaces {
+  /** Task file, if it has moved. */
+  task?: string;
+  /** Folder of the data, if it has moved. */
+  data?: string;
+}
+
+export interface OpenedRun {
+  dir: string;
+  manifest: RunManifest;
+  config: TrainConfig;
+  engineConfig: EngineConfig;
+  task: Task<object>;
+  /** Opens the run's recommender behind a cache of its answers. */
+  openRecommender(options: { signal: AbortSignal; onWarning: (message: string) => void }): Promise<Recommender>;
+  /** Opens the run's model as it was before training. */
+  openEngine(options: { reporter: Reporter; signal: AbortSignal; threads?: number }): Promise<Engine>;
+}
+
+/**
+ * Reads a run folder and loads its task; a run of `rec-r1 demo`, which has no task file, gets the demo's.
+ * @throws CheckpointError where `dir` is no run folder; ConfigError `NO_TASK_FILE`; TaskError
+ */
+export async function openRun(dir: string, places: RunPlaces = {}): Promise<OpenedRun> {
+  const manifest = await readManifest(dir);
+  const config = manifest.config as TrainConfig;
+  const engineConfig = engineConfigSchema.parse(manifest.launch.engine ?? {});
+  const { task, openRecommender } = await loadRunTask(dir, manifest, places);
+  return {
+    dir,
+    manifest,
+    config,
+    engineConfig,
+    task: taskInMode(task, config.mode),
+    openRecommender: async (options) => {
+      const search = searchConfigSchema.parse(manifest.launch.search ?? {});
+      const open = async (): Promise<Recommender> => recommenderInMode(await openRecommender(), config.mode);
+      return openTaskRecommender(open, search, options);
+    },
+    openEngine: ({ threads, ...options }) =>
+      openEngine(threads === undefined ? engineConfig : { ...engineConfig, threads }, {
+        seed: config.seed,
+        ...options,
+      }),
+  };
+}
+
+async function loadRunTask(
+  dir: string,
+  { launch }: RunManifest,
+  places: RunPlaces,
+): Promise<{ task: Task<object>; openRecommender: () => Promise<Recommender> }> {
+  if (launch.demo === true && places.task === undefined) {
+    const [{ loadIcons }, { iconTask, openIconSearch }] = await Promise.all([
+      import("../datasets/icons.ts"),
+      import("./demo/icon-task.ts"),
+    ]);
+    const icons = await loadIcons();
+    return { task: iconTask(icons) as unknown as Task<object>, openRecommender: () => openIconSearch(icons) };
+  }
+  const taskFile = places.task ?? launch.taskFile;
+  if (typeof taskFile !== "string") {
+    throw new ConfigError(
+      "NO_TASK_FILE",
+      `${dir} does not say which task file it was started with. Give it: --task FILE.`,
+    );
+  }
+  const data = places.data ?? (typeof launch.data === "string" ? launch.data : undefined);
+  return loadTask(taskFile, { data });
+}
