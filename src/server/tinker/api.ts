@@ -2,7 +2,7 @@
  * The Tinker API over the server's models: each path checks its request, queues the work and answers with the id of its
  * result. Requests and answers are plain values here; sockets are in `listen.ts`.
  */
-import { randomBytes, timingSafeEqual, createHash } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import type { z } from "zod";
@@ -16,6 +16,7 @@ import {
 } from "../../engines/tinker/protobuf.ts";
 import { forwardBackwardInputSchema } from "../../engines/tinker/wire.ts";
 import type { ForwardBackwardReply, ForwardBackwardWire, SampleReply } from "../../engines/tinker/wire.ts";
+import { isSameSecret, secretOf } from "../http/token.ts";
 import { type FutureOptions, Futures, RequestError } from "./futures.ts";
 import { type OpenPolicy, Policies } from "./policies.ts";
 import * as bodies from "./request-bodies.ts";
@@ -129,9 +130,7 @@ export class TinkerApi {
   private authorise({ headers }: ApiRequest): void {
     const { apiKey } = this.options;
     if (apiKey === undefined) return;
-    const given = headers["x-api-key"] ?? headers.authorization?.replace(/^Bearer /, "") ?? "";
-    const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-    if (!timingSafeEqual(digest(given), digest(apiKey))) throw new RequestError(401, "Wrong or missing API key.");
+    if (!isSameSecret(secretOf(headers), apiKey)) throw new RequestError(401, "Wrong or missing API key.");
   }
 
   private capabilities(): unknown {

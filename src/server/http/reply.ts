@@ -1,0 +1,57 @@
+/** What goes out: JSON, and headers that keep a browser from making more of it. */
+import type { ServerResponse } from "node:http";
+import { RecR1Error } from "../../core/errors.ts";
+import { HttpError } from "./http-error.ts";
+
+/** On every reply: its type is what it says, other sites can't embed it, and no address leaks from it. */
+export const commonHeaders: Readonly<Record<string, string>> = {
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cross-origin-resource-policy": "same-origin",
+  "cross-origin-opener-policy": "same-origin",
+  "x-frame-options": "DENY",
+};
+
+/** Sends a value as JSON, never kept by a cache; to a HEAD request, its headers. */
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  value: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  const body = Buffer.from(JSON.stringify(value));
+  response.writeHead(status, {
+    ...commonHeaders,
+    "content-type": "application/json; charset=utf-8",
+    "content-length": body.length,
+    "cache-control": "no-store",
+    ...headers,
+  });
+  response.end(response.req.method === "HEAD" ? undefined : body);
+}
+
+/** The body of a refusal. */
+export interface ErrorReply {
+  error: { code: string; message: string };
+}
+
+/**
+ * Answers with what went wrong: a refusal as it is, an error of ours (`RecR1Error`) by its code and message with status
+ * 500 (503 where it is worth another try), and anything else without its message, which may tell of this machine.
+ * @param onFault told of what was no refusal
+ */
+export function sendError(response: ServerResponse, error: unknown, onFault?: (error: unknown) => void): void {
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const say = (status: number, code: string, message: string, headers?: Readonly<Record<string, string>>): void =>
+    sendJson(response, status, { error: { code, message } } satisfies ErrorReply, headers);
+  if (error instanceof HttpError) return say(error.status, error.code, error.message, error.headers);
+  onFault?.(error);
+  if (error instanceof RecR1Error) {
+    const isRetryable = "retryable" in error && error.retryable === true;
+    return say(isRetryable ? 503 : 500, error.code, error.message);
+  }
+  say(500, "INTERNAL", "Something went wrong here; the program's own output says what.");
+}
