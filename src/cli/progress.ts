@@ -1,8 +1,8 @@
 /**
- * What a terminal shows while something runs: one status line that is written over, and lines that stay. Where stderr
- * is no terminal, only the lines.
+ * What a terminal shows while something runs: a few status lines that are written over, and lines that stay. Where
+ * stderr is no terminal that should be drawn on (piped, in CI, with NO_COLOR), only the lines.
  */
-import type { TrainEvent } from "../rl/events.ts";
+import { fitToWidth } from "../core/display-width.ts";
 
 /** Where progress goes; stdout is left to results. */
 export interface ReporterStream {
@@ -11,24 +11,37 @@ export interface ReporterStream {
   columns?: number;
 }
 
-/** Shortest time between two updates of the status line, in milliseconds. */
+/** Shortest time between two updates of the status lines, in milliseconds. */
 const statusIntervalMs = 100;
 
 export class Reporter {
   private readonly stream: ReporterStream;
-  private shown = "";
+  /** Whether status lines are shown: on a terminal, unless NO_COLOR or CI is set or the terminal is dumb. */
+  readonly isLive: boolean;
+  private shownLines = 0;
   private shownAt = 0;
 
-  constructor(stream: ReporterStream = process.stderr) {
+  constructor(
+    stream: ReporterStream = process.stderr,
+    environment: Readonly<Record<string, string | undefined>> = process.env,
+  ) {
     this.stream = stream;
+    const { NO_COLOR, CI, TERM } = environment;
+    this.isLive = stream.isTTY === true && !NO_COLOR && !CI && TERM !== "dumb";
   }
 
-  /** Shows what is going on now, in place of what was shown before; nothing without a terminal. */
-  status(text: string): void {
-    if (!this.stream.isTTY || performance.now() - this.shownAt < statusIntervalMs) return;
+  /** Columns that a status line may fill without being wrapped. */
+  get width(): number {
+    return Math.max(1, (this.stream.columns ?? 80) - 1);
+  }
+
+  /** Shows what is going on now, in place of what was shown before; nothing where nothing is drawn. */
+  status(...lines: string[]): void {
+    if (!this.isLive || performance.now() - this.shownAt < statusIntervalMs) return;
+    const shown = lines.map((line) => fitToWidth(printable(line).replace(/[\n\t]/g, " "), this.width));
+    this.stream.write(this.eraser() + shown.join("\n"));
+    this.shownLines = shown.length;
     this.shownAt = performance.now();
-    this.shown = printable(text).slice(0, (this.stream.columns ?? 80) - 1);
-    this.stream.write(`\r\u001b[K${this.shown}`);
   }
 
   /** Writes a line that stays. */
@@ -37,17 +50,27 @@ export class Reporter {
     this.stream.write(`${printable(text)}\n`);
   }
 
-  /** Removes the status line. */
+  /** Removes the status lines. */
   clear(): void {
-    if (this.shown !== "") this.stream.write("\r\u001b[K");
-    this.shown = "";
+    if (this.shownLines > 0) this.stream.write(this.eraser());
+    this.shownLines = 0;
     this.shownAt = 0;
+  }
+
+  /** Empties the lines that are shown and leaves the cursor at the start of the first. */
+  private eraser(): string {
+    return `\r\u001b[K${"\u001b[1A\u001b[K".repeat(Math.max(0, this.shownLines - 1))}`;
   }
 }
 
-/** Text without control characters (terminal escapes), tabs and line ends aside. */
+/**
+ * Text that a terminal shows as it stands: without control characters (escape sequences), tabs and line ends aside,
+ * and without the marks that turn its direction.
+ */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (char) => (char === "\n" || char === "\t" ? char : " "));
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/gu, (char) =>
+    char === "\n" || char === "\t" ? char : " ",
+  );
 }
 
 /** `45 s`, `12 min`, `3 h 20 min`. */
@@ -98,79 +121,4 @@ export function drawCurve(points: readonly CurvePoint[], { width = 60, height: r
   const axis = `${" ".repeat(9)}└${"─".repeat(width)}`;
   const ends = `${" ".repeat(10)}${String(left)}${String(right).padStart(width - String(left).length)}`;
   return [...rows, axis, ends].join("\n");
-}
-
-/** Shows a training run's events as they come. */
-export class TrainPrinter {
-  /** Validation's metric so far, by step. */
-  readonly curve: CurvePoint[] = [];
-  private readonly reporter: Reporter;
-  private totalSteps = 0;
-  private eta = "";
-
-  constructor(reporter: Reporter) {
-    this.reporter = reporter;
-  }
-
-  readonly onEvent = (event: TrainEvent): void => {
-    const { reporter } = this;
-    switch (event.kind) {
-      case "start": {
-        this.totalSteps = event.totalSteps;
-        const resumed = event.resumedAt === null ? "" : `, resumed after step ${event.resumedAt}`;
-        reporter.line(`run ${event.runDir}: ${event.totalSteps} steps${resumed}`);
-        break;
-      }
-      case "progress":
-        reporter.status(
-          `step ${event.step}/${this.totalSteps} ${event.activity} ${event.done}/${event.total}${this.eta && `, ${this.eta} left`}`,
-        );
-        break;
-      case "step":
-        this.eta = formatSeconds(event.etaSeconds);
-        reporter.line(describeStep(event));
-        break;
-      case "evaluation": {
-        const { summary, metric, best } = event;
-        this.curve.push({ x: summary.step, y: summary.values[metric] ?? 0 });
-        const failed = summary.counts.failed > 0 ? `, ${summary.counts.failed} queries failed` : "";
-        const spark = drawSparkline(this.curve.map(({ y }) => y));
-        const value = (summary.values[metric] ?? 0).toFixed(4);
-        reporter.line(
-          `  ${summary.split} ${metric} ${value} after step ${summary.step}, best ${best.value.toFixed(4)} after step ${best.step}${failed}  ${spark}`,
-        );
-        break;
-      }
-      case "warning":
-        reporter.line(`warning: ${event.message}`);
-        break;
-      case "end":
-        reporter.line(describeEnd(event));
-        break;
-      case "checkpoint":
-        break;
-    }
-  };
-}
-
-function describeStep({ record, totalSteps, seconds, etaSeconds }: Extract<TrainEvent, { kind: "step" }>): string {
-  const { values, step, phase } = record;
-  const number = (key: string, digits: number): string => (values[key] ?? Number.NaN).toFixed(digits);
-  const figures =
-    phase === "warmup"
-      ? [`warm-up loss ${number("loss", 4)}`]
-      : [
-          `reward ${number("reward", 3)}`,
-          `best ${number("rewardBest", 3)}`,
-          `learning groups ${((values.learningGroups ?? 0) * 100).toFixed(0)} %`,
-          ...(values.failed ? [`failed ${values.failed}`] : []),
-          ...(values.skipped ? ["skipped: gradients not finite"] : []),
-        ];
-  return `step ${String(step).padStart(String(totalSteps).length)}/${totalSteps}  ${figures.join("  ")}  ${formatSeconds(seconds)}  ${formatSeconds(etaSeconds)} left`;
-}
-
-function describeEnd({ reason, step, best }: Extract<TrainEvent, { kind: "end" }>): string {
-  const why = { steps: "all steps done", early_stop: "no new best for a while", time: "time is up" }[reason];
-  const result = best ? `; best ${best.metric} ${best.value.toFixed(4)} after step ${best.step}` : "";
-  return `ended after step ${step}: ${why}${result}`;
 }

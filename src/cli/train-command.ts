@@ -17,7 +17,8 @@ import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
 import { loadTask } from "./load-task.ts";
 import { openEngine } from "./open-engine.ts";
 import { addSchemaOptions, fileLayer, flagLayer } from "./options.ts";
-import { drawCurve, Reporter, TrainPrinter } from "./progress.ts";
+import { drawCurve, Reporter } from "./progress.ts";
+import { TrainPrinter } from "./train-printer.ts";
 import { openTaskRecommender } from "./task-recommender.ts";
 
 interface TrainFlags {

@@ -115,6 +115,12 @@ async function readOwner(path: string): Promise<LockOwner | undefined> {
   }
 }
 
+/** Who holds the lock at `path` now; undefined where nobody does, or its owner is gone. */
+export async function readLivingOwner(path: string): Promise<LockOwner | undefined> {
+  const owner = await readOwner(path);
+  return owner && isAlive(owner) ? owner : undefined;
+}
+
 function isAlive(owner: LockOwner): boolean {
   // Another machine's processes can't be seen from here (network file systems): better to ask than to break its work.
   if (owner.host !== hostname()) return true;

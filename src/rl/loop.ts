@@ -2,7 +2,7 @@
 import type { Datum, Engine } from "../engines/engine.ts";
 import type { CachedRecommender } from "../recommenders/cached.ts";
 import type { CacheRecord } from "../runs/records.ts";
-import type { OnTrainEvent } from "./events.ts";
+import type { BestRewrite, OnTrainEvent } from "./events.ts";
 import type { PromptOrder } from "./prompt-order.ts";
 import type { Session } from "./run-session.ts";
 import type { LoadedExample, Task } from "./task.ts";
@@ -34,4 +34,6 @@ export interface StepOutcome {
   skipped: boolean;
   /** What its searches came to. */
   cache?: CacheRecord;
+  /** The query that beat its group by most. */
+  rewrite?: BestRewrite;
 }

@@ -1,7 +1,9 @@
 /** The figures of one step, from its rollouts and its optimizer steps. */
 import type { Datum, ForwardBackwardResult, OptimResult } from "../engines/engine.ts";
 import { hasVariance, meanOf, standardDeviation } from "./advantage.ts";
+import type { BestRewrite } from "./events.ts";
 import type { Group, Rollout } from "./rollout.ts";
+import type { Task } from "./task.ts";
 
 /** Figures of the rollouts of a step. Shares are of rollouts unless they say `Groups`. */
 export function measureRollouts(groups: readonly Group<unknown>[]): Record<string, number> {
@@ -44,6 +46,20 @@ function measureTruncation(rollouts: readonly Rollout[]): Record<string, number>
   const masses = rollouts.flatMap(({ turns }) => turns.flatMap(({ sample }) => Array.from(sample.keptMass ?? [])));
   if (masses.length === 0) return {};
   return { keptMass: meanOf(masses), samplerKl: -meanOf(masses.map(Math.log)) };
+}
+
+/** The query whose reward is furthest above the mean of its group; undefined where all groups are equal. */
+export function findBestRewrite<E extends object>(groups: readonly Group<E>[], task: Task<E>): BestRewrite | undefined {
+  let best: { gain: number; group: Group<E>; query: string; reward: number } | undefined;
+  for (const group of groups) {
+    const mean = meanOf(group.rollouts.map(({ reward }) => reward).filter((reward) => reward !== null));
+    for (const { reward, query } of group.rollouts) {
+      const gain = reward === null ? 0 : reward - mean;
+      if (query === null || reward === null || gain <= (best?.gain ?? 0)) continue;
+      best = { gain, group, query, reward };
+    }
+  }
+  return best && { raw: task.raw(best.group.example.example), query: best.query, reward: best.reward };
 }
 
 /** Gathers what the optimizer steps of one training step report. */

@@ -46,7 +46,7 @@ import type { Group, Rollout } from "./rollout.ts";
 import { RolloutsAhead } from "./rollouts-ahead.ts";
 import { openSession } from "./run-session.ts";
 import type { TrainState } from "./run-session.ts";
-import { measureRollouts, UpdateMetrics } from "./step-metrics.ts";
+import { findBestRewrite, measureRollouts, UpdateMetrics } from "./step-metrics.ts";
 import type { LoadedExample, Task } from "./task.ts";
 import { resolveTrainConfig } from "./train-config.ts";
 import type { TrainConfig, TrainConfigInput } from "./train-config.ts";
@@ -229,7 +229,7 @@ async function takeStep<E extends object>(
   const total = (performance.now() - start) / 1000;
   const record: StepRecord = { kind: "step", step, phase, values: outcome.values };
   await folder.appendMetrics(record);
-  const { seconds, cache } = outcome;
+  const { seconds, cache, rewrite } = outcome;
   await folder.appendTiming({
     step,
     endedAt: new Date().toISOString(),
@@ -242,7 +242,8 @@ async function takeStep<E extends object>(
   loop.weightsInMidStep = false;
   loop.spent.steps++;
   loop.spent.stepSeconds += total;
-  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds: estimateSeconds(loop, totalSteps) });
+  const etaSeconds = estimateSeconds(loop, totalSteps);
+  loop.onEvent({ kind: "step", record, totalSteps, seconds: total, etaSeconds, ...(rewrite ? { rewrite } : {}) });
   if (state.skippedInRow > config.maxSkippedSteps) {
     throw new EngineError(
       "NOT_FINITE",
@@ -339,7 +340,8 @@ async function takePolicyStep<E extends object>(
     ...(config.overlapSteps > 0 ? { staleness } : {}),
   };
   const cache = measureCache(recommender, missesBefore, all);
-  return { values, seconds, cursor, skipped: metrics.skipped > 0, cache };
+  const rewrite = findBestRewrite(groups, loop.task);
+  return { values, seconds, cursor, skipped: metrics.skipped > 0, cache, ...(rewrite ? { rewrite } : {}) };
 }
 
 /** A group on its way to the loss. */

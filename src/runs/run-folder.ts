@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { describeFileError, isTemporaryName, writeFileAtomic } from "../core/atomic-write.ts";
 import { CheckpointError } from "../core/errors.ts";
 import { appendJsonLines, readJsonLog, toJsonLine } from "../core/json-lines.ts";
+import { readLivingOwner } from "../core/process-lock.ts";
 import {
   pruneCheckpoints,
   readCheckpoint,
@@ -247,6 +248,43 @@ export async function readTimings(dir: string): Promise<TimingRecord[]> {
 /** Rollouts of one step; empty where they were not recorded. */
 export async function readRollouts(dir: string, step: number): Promise<RolloutRecord[]> {
   return readLogIfPresent<RolloutRecord>(join(dir, names.rollouts, `${stepName(step)}.jsonl`));
+}
+
+/** Evaluations that a run has by their names (`valid-step-000010`, `test-tuned`), in order; empty where it has none. */
+export async function listEvaluations(dir: string): Promise<string[]> {
+  const files = await readdir(join(dir, names.evaluations)).catch(() => []);
+  return files
+    .filter((file) => file.endsWith(".json"))
+    .map((file) => file.slice(0, -".json".length))
+    .sort();
+}
+
+/** One evaluation of a run; undefined where it has none of that name. @throws CheckpointError `RUN_DAMAGED` */
+export async function readEvaluation(dir: string, name: string): Promise<EvaluationFile | undefined> {
+  const path = join(dir, names.evaluations, `${name}.json`);
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as EvaluationFile;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    if (error instanceof SyntaxError) {
+      throw new CheckpointError("RUN_DAMAGED", `${path} is not JSON.`, { cause: error, details: { path } });
+    }
+    throw describeFileError(error, "read", path);
+  }
+}
+
+/** Steps whose rollouts were recorded, ascending. */
+export async function listRolloutSteps(dir: string): Promise<number[]> {
+  const files = await readdir(join(dir, names.rollouts)).catch(() => []);
+  return files
+    .map((file) => stepOfName(file.replace(/\.jsonl$/, "")))
+    .filter((step) => step !== undefined)
+    .sort((a, b) => a - b);
+}
+
+/** Whether a living process is writing to a run. */
+export async function isRunInUse(dir: string): Promise<boolean> {
+  return (await readLivingOwner(join(dir, names.lock))) !== undefined;
 }
 
 /** What was best on validation so far; undefined before the first evaluation. */

@@ -1,23 +1,72 @@
 import { describe, expect, it } from "vitest";
-import { drawCurve, drawSparkline, formatSeconds, printable, Reporter, TrainPrinter } from "../../src/cli/progress.ts";
+import { averageInto, LiveView } from "../../src/cli/live-view.ts";
+import { drawCurve, drawSparkline, formatSeconds, printable, Reporter } from "../../src/cli/progress.ts";
+import { TrainPrinter } from "../../src/cli/train-printer.ts";
+import { displayWidth, fitToWidth } from "../../src/core/display-width.ts";
+import type { TrainEvent } from "../../src/rl/events.ts";
 
 const makeStream = (isTTY: boolean) => {
   const stream = { isTTY, columns: 40, text: "", write: (text: string) => (stream.text += text) };
   return stream;
 };
 
+/** What a terminal shows after `text`, for the few controls that are used. */
+function playOnTerminal(text: string): string[] {
+  const rows = [""];
+  let [row, column] = [0, 0];
+  for (const [, control, char] of text.matchAll(/(\u001b\[K|\u001b\[1A|\r|\n)|([^])/gu)) {
+    const line = rows[row] ?? "";
+    if (control === "\u001b[K") rows[row] = line.slice(0, column);
+    else if (control === "\u001b[1A") row = Math.max(0, row - 1);
+    else if (control === "\r") column = 0;
+    else if (control === "\n") {
+      row++;
+      column = 0;
+      rows[row] ??= "";
+    } else {
+      rows[row] = line.slice(0, column) + char + line.slice(column + 1);
+      column++;
+    }
+  }
+  return rows;
+}
+
+const later = async (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 110));
+
 describe("Reporter", () => {
+  it("draws several lines over each other, whatever their number, and leaves only those that stay", async () => {
+    const stream = makeStream(true);
+    const reporter = new Reporter(stream, {});
+    reporter.line("start");
+    reporter.status("one", "two", "three");
+    expect(playOnTerminal(stream.text)).toEqual(["start", "one", "two", "three"]);
+    await later();
+    reporter.status("four", "five\n\tsix");
+    expect(playOnTerminal(stream.text)).toEqual(["start", "four", "five  six", ""]);
+    reporter.line("end");
+    expect(playOnTerminal(stream.text).filter((row) => row !== "")).toEqual(["start", "end"]);
+  });
+
+  it.each([{ NO_COLOR: "1" }, { CI: "true" }, { TERM: "dumb" }])("draws nothing over with %j", (environment) => {
+    const stream = makeStream(true);
+    const reporter = new Reporter(stream, environment);
+    reporter.status("working");
+    reporter.line("done");
+    expect(stream.text).toBe("done\n");
+    expect(reporter.isLive).toBe(false);
+  });
+
   it("writes over its status line on a terminal and never wraps", () => {
     const stream = makeStream(true);
-    const reporter = new Reporter(stream);
+    const reporter = new Reporter(stream, {});
     reporter.status("x".repeat(100));
     reporter.line("done");
-    expect(stream.text).toBe(`\r\u001b[K${"x".repeat(39)}\r\u001b[Kdone\n`);
+    expect(stream.text).toBe(`\r\u001b[K${"x".repeat(38)}…\r\u001b[Kdone\n`);
   });
 
   it("writes only whole lines when piped", () => {
     const stream = makeStream(false);
-    const reporter = new Reporter(stream);
+    const reporter = new Reporter(stream, {});
     reporter.status("working");
     reporter.line("done");
     reporter.clear();
@@ -26,6 +75,7 @@ describe("Reporter", () => {
 
   it("lets no escape sequence through", () => {
     expect(printable("a\u001b]0;title\u0007b\u009bc\r\nd")).toBe("a ]0;title b c \nd");
+    expect(printable("a\u202egnp.exe\u2066")).toBe("a gnp.exe ");
   });
 });
 
@@ -58,6 +108,70 @@ describe("TrainPrinter", () => {
       { x: 0, y: 0.1 },
       { x: 3, y: 0.2 },
     ]);
+  });
+});
+
+describe("the live view", () => {
+  const step = (
+    number: number,
+    values: Record<string, number>,
+    rewrite?: { raw: string; query: string; reward: number },
+  ) =>
+    ({
+      kind: "step",
+      record: { kind: "step", step: number, phase: "reward" in values ? "rl" : "warmup", values },
+      totalSteps: 10,
+      seconds: 1,
+      etaSeconds: 65,
+      ...(rewrite ? { rewrite } : {}),
+    }) satisfies TrainEvent;
+
+  it("shows progress, time left, both curves and the last best rewrite, without escapes of the model's", () => {
+    const stream = makeStream(true);
+    const reporter = new Reporter({ ...stream, columns: 200, write: (text: string) => (stream.text += text) }, {});
+    const printer = new TrainPrinter(reporter);
+    const config = {} as Extract<TrainEvent, { kind: "start" }>["config"];
+    printer.onEvent({ kind: "start", runDir: "runs/x", config, totalSteps: 10, resumedAt: null });
+    printer.onEvent(step(1, { reward: 0.1, rewardBest: 0.3, learningGroups: 0.5 }));
+    const rewrite = { raw: "plus", query: "add \u001b[2Jcreate", reward: 0.75 };
+    const live = new LiveView();
+    live.take({ kind: "start", runDir: "runs/x", config, totalSteps: 10, resumedAt: null });
+    live.take(step(1, { reward: 0.1, rewardBest: 0.3, learningGroups: 0.5 }));
+    live.take(step(5, { reward: 0.3, rewardBest: 0.6, learningGroups: 1, failed: 2 }, rewrite));
+    const counts = { queries: 9, failed: 0, unparsed: 0, empty: 0 };
+    const best = { step: 5, metric: "ndcg@10", value: 0.25, checkpoint: null };
+    const summary = { kind: "evaluation" as const, step: 5, split: "valid", values: { "ndcg@10": 0.25 }, counts };
+    live.take({ kind: "evaluation", summary, metric: "ndcg@10", best });
+    live.take({ kind: "progress", activity: "sampling", step: 6, done: 3, total: 8 });
+    const lines = live.draw(100);
+    expect(lines[0]).toMatch(/^█{12}░{12} {2}50 % {2}step 5\/10 {2}65 s left {2}sampling 3\/8$/);
+    expect(lines[2]).toMatch(/^reward 0.300 ▁█ {2}best of a group 0.600 {2}learning groups 100 % {2}failed 2$/);
+    expect(lines[3]).toMatch(/^valid ndcg@10 0.2500 {2}best 0.2500 after step 5 ▁$/);
+    expect(lines[4]).toBe("0.75: “plus” → “add \u001b[2Jcreate”");
+    reporter.clear();
+    stream.text = "";
+    reporter.status(...lines);
+    expect(playOnTerminal(stream.text)[4]).toBe("0.75: “plus” → “add  [2Jcreate”");
+  });
+
+  it("begins with the warm-up's loss, and with nothing at all", () => {
+    const live = new LiveView();
+    expect(live.draw(80)[0]).toContain("step 0/0");
+    live.take(step(1, { loss: 2.5 }));
+    live.take(step(2, { loss: 2 }));
+    expect(live.draw(20).at(-1)).toBe("warm-up loss 2.0000 █▁");
+  });
+
+  it("averages long curves into few points, without what isn't finite", () => {
+    expect(averageInto([1, Number.NaN, 3], 5)).toEqual([1, 3]);
+    expect(averageInto([0, 2, 4, 6, 8, 10], 3)).toEqual([1, 5, 9]);
+  });
+
+  it("counts columns, not characters", () => {
+    expect(displayWidth("日本 e\u0301")).toBe(6);
+    expect(fitToWidth("日本語", 5)).toBe("日本…");
+    expect(fitToWidth("abc", 3)).toBe("abc");
+    expect(fitToWidth("abc", 0)).toBe("");
   });
 });
 

@@ -19,7 +19,7 @@ import { engineConfigSchema } from "../launch-config.ts";
 import type { EngineConfig } from "../launch-config.ts";
 import { loadPolicy } from "../load-policy.ts";
 import { openEngine } from "../open-engine.ts";
-import { TrainPrinter } from "../progress.ts";
+import { TrainPrinter } from "../train-printer.ts";
 import type { Reporter } from "../progress.ts";
 import type { TaskExtras } from "./task-extras.ts";
 

@@ -23,7 +23,8 @@ import { Closing } from "../closing.ts";
 import { engineConfigSchema } from "../launch-config.ts";
 import { openEngine } from "../open-engine.ts";
 import { addSchemaOptions, flagLayer } from "../options.ts";
-import { drawCurve, formatSeconds, Reporter, TrainPrinter } from "../progress.ts";
+import { drawCurve, formatSeconds, Reporter } from "../progress.ts";
+import { TrainPrinter } from "../train-printer.ts";
 import { compareDemo, formatComparison, writeDemoReport } from "./demo-report.ts";
 import { iconTask, openIconSearch } from "./icon-task.ts";
 

@@ -1,4 +1,5 @@
 /** Tables as data, and their three renderings: for a terminal, Markdown and LaTeX. Knows nothing of what is in them. */
+import { displayWidth } from "../../core/display-width.ts";
 
 export interface Table {
   /** Above the table. */
@@ -64,17 +65,4 @@ export function renderLatex(table: Table): string {
 
 function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029]+/gu, " ");
-}
-
-/** Columns of a terminal that a text takes: two for wide characters, none for marks that combine. */
-function displayWidth(text: string): number {
-  let width = 0;
-  for (const char of text) {
-    if (/\p{M}/u.test(char)) continue;
-    width +=
-      /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(char)
-        ? 2
-        : 1;
-  }
-  return width;
 }
