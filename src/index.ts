@@ -10,7 +10,7 @@ export { randomStream, shuffle } from "./core/random.ts";
 export type { Random } from "./core/random.ts";
 export * from "./datasets/index.ts";
 export * from "./engines/engine.ts";
-export { countWords, splitWords } from "./core/words.ts";
+export { countWords, distinctWords, splitWords } from "./core/words.ts";
 export { classicalNames, prepareClassical } from "./eval/baselines/classical.ts";
 export type {
   ClassicalBaselines,
@@ -81,6 +81,7 @@ export { askingOf } from "./rl/evaluation.ts";
 export type { AskOptions, Evaluation } from "./rl/evaluation.ts";
 export type { EndReason, OnTrainEvent, TrainEvent } from "./rl/events.ts";
 export { expandQuery } from "./rl/expand-query.ts";
+export type { ExpandOptions } from "./rl/expand-query.ts";
 export { hindsightWarmup } from "./rl/hindsight.ts";
 export type { HindsightOptions } from "./rl/hindsight.ts";
 export { recipes } from "./rl/recipes.ts";

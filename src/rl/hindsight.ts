@@ -31,6 +31,14 @@ export interface HindsightOptions<E> {
   minExamples?: number;
   /** A further word must raise the reward by more than this. Default 0.02. */
   minGain?: number;
+  /**
+   * Words of the example itself, for tasks in which writing one again gives it weight (`expandQuery` with `repeat`).
+   * They are probes, too; those that bring something relevant are written first, in the order given here, unless the
+   * reward is higher without them. Default: none.
+   */
+  own?(example: E): readonly string[];
+  /** Most of the example's own words that are written, those that rank something relevant highest. Default 8. */
+  maxOwn?: number;
 }
 
 /** Queries of one call to the recommender. */
@@ -48,7 +56,9 @@ export function hindsightWarmup<E extends object>(options: HindsightOptions<E>):
 /** An example on its way to its best completion. */
 interface Search<E> {
   example: E;
-  /** Words to try. */
+  /** Its own words that are worth writing. */
+  own: readonly string[];
+  /** Words to try besides. */
   candidates: readonly string[];
   /** The best so far, with its reward. */
   words: readonly string[];
@@ -57,24 +67,24 @@ interface Search<E> {
   isOpen: boolean;
 }
 
-/** Greedy: the best single word, the best one to add to it, and so on. All examples take a round together. */
+/** Greedy: own words, the best word to add to them, and so on. All examples take a round together. */
 async function findCompletions<E extends object>(
   options: HindsightOptions<E>,
   context: WarmupContext<E>,
 ): Promise<WarmupExample[]> {
   const { maxWords = 3, minGain = 0.02, write = (words) => words.join(" ") } = options;
-  const candidates = await findCandidates(options, context);
+  const found = await findCandidates(options, context);
   const searches = context.train.map(({ example }, i): Search<E> => {
-    return { example, candidates: candidates[i] as string[], words: [], reward: -Infinity, isOpen: true };
+    return { example, ...(found[i] as Candidates), words: [], reward: -Infinity, isOpen: true };
   });
   for (let length = 0; length <= maxWords; length++) {
     const attempts = searches
       .filter(({ isOpen }) => isOpen)
       .flatMap((search) => {
         search.isOpen = false;
-        const { words, candidates, example } = search;
-        const tried =
-          length === 0 ? [[]] : candidates.filter((word) => !words.includes(word)).map((w) => [...words, w]);
+        const { words, own, candidates, example } = search;
+        const more = candidates.filter((word) => !words.includes(word)).map((word) => [...words, word]);
+        const tried = length > 0 ? more : own.length > 0 ? [own, []] : [[]];
         return tried.map((words) => ({ search, bar: search.reward, words, completion: write(words, example) }));
       });
     const rewards = await scoreAttempts(attempts, context, length);
@@ -90,12 +100,27 @@ async function findCompletions<E extends object>(
   });
 }
 
-/** For each training example the probes that bring something relevant, best ranks first. */
+/** Words worth trying for an example, those that rank something relevant highest first. */
+interface Candidates {
+  /** Of its own, in the order in which it has them. */
+  own: string[];
+  candidates: string[];
+}
+
 async function findCandidates<E extends object>(
-  { probes, probeDepth = 1000, candidates = 16, minExamples = 3 }: HindsightOptions<E>,
+  {
+    probes,
+    own: ownWords = () => [],
+    maxOwn = 8,
+    probeDepth = 1000,
+    candidates = 16,
+    minExamples = 3,
+  }: HindsightOptions<E>,
   context: WarmupContext<E>,
-): Promise<string[][]> {
-  const words = [...new Set(await probes())];
+): Promise<Candidates[]> {
+  const own_E = context.train.map(({ example }) => [...new Set(ownWords(example))]);
+  const general = new Set(await probes());
+  const words = [...new Set([...general, ...own_E.flat()])];
   const foundBy = new Map<string, { word: string; rank: number }[]>();
   const outcomes = await searchInBatches(words, probeDepth, "searching for the catalogue's words", context);
   for (const [word, outcome] of outcomes) {
@@ -115,10 +140,16 @@ async function findCandidates<E extends object>(
   });
   const examplesOf = new Map<string, number>();
   for (const ranks of ranks_E) for (const word of ranks.keys()) examplesOf.set(word, (examplesOf.get(word) ?? 0) + 1);
-  return ranks_E.map((ranks) => {
-    const tried = [...ranks].filter(([word]) => (examplesOf.get(word) as number) >= minExamples);
-    const best = tried.sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1));
-    return best.slice(0, candidates).map(([word]) => word);
+  return ranks_E.map((ranks, e) => {
+    const best = [...ranks].sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1)).map(([word]) => word);
+    const own = own_E[e] as string[];
+    const isOwn = new Set(own);
+    const kept = new Set(best.filter((word) => isOwn.has(word)).slice(0, maxOwn));
+    const isShared = (word: string): boolean => general.has(word) && (examplesOf.get(word) as number) >= minExamples;
+    return {
+      own: own.filter((word) => kept.has(word)),
+      candidates: best.filter((word) => isShared(word) && !isOwn.has(word)).slice(0, candidates),
+    };
   });
 }
 

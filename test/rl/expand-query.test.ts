@@ -14,6 +14,13 @@ describe("expandQuery", () => {
     expect(expandQuery(query, completion)).toBe(expanded);
   });
 
+  it.each([
+    ["sturdy blue card stock", "blue stock", "sturdy blue card stock blue stock"],
+    ["sturdy blue card stock", "Blue paper BLUE", "sturdy blue card stock blue paper"],
+  ])("with `repeat`, gives %j the words %j again, each once more", (query, completion, expanded) => {
+    expect(expandQuery(query, completion, { repeat: true })).toBe(expanded);
+  });
+
   it("adds no more words than it may", () => {
     expect(expandQuery("q", "a b c d e f g h")).toBe("q a b c d e f");
     expect(expandQuery("q", "a b c", { maxWords: 1 })).toBe("q a");

@@ -91,6 +91,29 @@ describe("hindsightWarmup", () => {
     expect(bare?.completion).toBe("{}");
   });
 
+  it("begins with the example's own words that find the item, in their order, and adds others", async () => {
+    const own = ({ query }: Example): string[] => query.split(" ");
+    const options = { own, probes: () => ["outline", "account"] };
+    const [found] = await find([{ ...rubbish, query: "a can of trash" }], { options });
+    expect(found?.completion).toBe("can trash outline");
+    const [few] = await find([{ ...rubbish, query: "a can of trash" }], { options: { ...options, maxOwn: 1 } });
+    expect(few?.completion).toBe("can outline");
+  });
+
+  it("leaves the example's own words out where the reward is higher without", async () => {
+    const task = makeTask({ reward: ({ query }) => (query === "a can of trash" ? 1 : 0) });
+    const options = { own: ({ query }: Example): string[] => query.split(" ") };
+    const [found] = await find([{ ...rubbish, query: "a can of trash" }], { task, options });
+    expect(found?.completion).toBe("");
+  });
+
+  it("tries own words however few examples they help, and other words only where they help enough", async () => {
+    const example = { ...rubbish, query: "trash", relevant: ["trash-can-outline"] };
+    const options = { own: ({ query }: Example): string[] => [query], minExamples: 2 };
+    const [found] = await find([example], { options });
+    expect(found?.completion).toBe("trash");
+  });
+
   it("searches for each probe once, and for equal queries once", async () => {
     const recommender = new WordSearch(items);
     await find([rubbish, { ...rubbish, id: "again" }], { recommender });
