@@ -9,10 +9,11 @@ import { evaluatePolicy, evaluateRaw } from "../eval/evaluate.ts";
 import type { EvaluateOptions } from "../eval/evaluate.ts";
 import { askingOf, type Evaluation } from "../rl/evaluation.ts";
 import { loadCheckedSplit } from "../rl/run-session.ts";
+import { collectShown } from "../rl/shown.ts";
 import { splitNames } from "../rl/task.ts";
 import type { SplitName } from "../rl/task.ts";
 import type { TrainConfig } from "../rl/train-config.ts";
-import { addEvaluation, readManifest } from "../runs/run-folder.ts";
+import { addEvaluation, readManifest, writeShownOfSplit } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { engineConfigSchema } from "./launch-config.ts";
 import { loadPolicy } from "./load-policy.ts";
@@ -70,7 +71,8 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
     const recommender = closing.add(await opened.openRecommender({ signal, onWarning }));
     const all = await loadCheckedSplit(task, split, recommender, opened.config.maxMissingShare);
     const examples = limit > 0 ? all.slice(0, limit) : all;
-    const common = { task, recommender, split: examples, signal };
+    const shown = collectShown(task);
+    const common = { task, recommender, split: examples, signal, onFound: shown.onFound };
 
     const systems: System[] = [{ id: "raw", name: "raw words", evaluation: await evaluateRaw(common) }];
     const run = { ...common, samples, reporter };
@@ -82,6 +84,7 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
     for (const { id, evaluation } of systems.slice(0, 3)) {
       await addEvaluation(runDir, `${split}-${id}`, { policy: id, split, ...evaluation });
     }
+    await writeShownOfSplit(runDir, split, await shown.records());
     const result = summarise(systems);
     process.stdout.write(
       flags.json

@@ -6,7 +6,7 @@ import { DataError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import { answerExamples, scoreAnswers } from "../rl/evaluation.ts";
-import type { Answer, AskOptions, Evaluation } from "../rl/evaluation.ts";
+import type { Answer, AskOptions, Evaluation, FoundAnswer } from "../rl/evaluation.ts";
 import { loadCheckedSplit } from "../rl/run-session.ts";
 import type { LoadedExample, SplitName, Task } from "../rl/task.ts";
 
@@ -22,6 +22,8 @@ export interface EvaluateOptions<E extends object> {
   /** Hits recorded for each query. Default 10. */
   recordHits?: number;
   signal?: AbortSignal;
+  /** Called with what was found, before it is scored. */
+  onFound?: (found: readonly FoundAnswer<E>[]) => void;
 }
 
 export interface EvaluatePolicyOptions<E extends object> extends EvaluateOptions<E>, AskOptions {

@@ -4,6 +4,7 @@
  */
 import { ConfigError, RecommenderError, throwIfAborted } from "../core/errors.ts";
 import type { AnswerLog } from "./answer-log.ts";
+import { CallFigures } from "./call-figures.ts";
 import { raceAbort } from "./race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "./recommender.ts";
 import { RunningCalls } from "./running-calls.ts";
@@ -38,13 +39,19 @@ export interface CacheStats {
 
 export interface CachedRecommender extends Recommender {
   readonly stats: CacheStats;
+  /** How the recommender itself answers. */
+  readonly calls: CallFigures;
   /** Forgets all answers; statistics go on. */
   clear(): void;
 }
 
 /** Whether a recommender is one of {@link cached}'s. */
 export function isCached(recommender: Recommender): recommender is CachedRecommender {
-  return "stats" in recommender && typeof (recommender as Partial<CachedRecommender>).clear === "function";
+  return (
+    "stats" in recommender &&
+    "calls" in recommender &&
+    typeof (recommender as Partial<CachedRecommender>).clear === "function"
+  );
 }
 
 interface Pending {
@@ -125,6 +132,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
   let fingerprintAt = -Infinity;
   let isClosed = false;
   const running = new RunningCalls();
+  const calls = new CallFigures();
 
   const askFingerprint = async (): Promise<string> => {
     lastFingerprint = await inner.fingerprint();
@@ -145,7 +153,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
     diskHits += answers.length - open.length;
     if (open.length === 0) return answers as Hit[][];
     const asked = open.map((i) => queries[i] as Query);
-    const fresh: unknown = await inner.search(asked, options);
+    const fresh: unknown = await calls.time(asked.length, () => inner.search(asked, options));
     if (!Array.isArray(fresh) || fresh.length !== asked.length) {
       throw new RecommenderError(
         "RECOMMENDER_BAD_ANSWER",
@@ -255,6 +263,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
       await log?.close();
       await inner.close();
     },
+    calls,
     get stats() {
       const all = hits + misses;
       return { hits, diskHits, misses, hitRate: all === 0 ? 0 : hits / all, entries: memory.size };

@@ -35,6 +35,8 @@ export interface ScoreOptions<E extends object> {
   /** Hits recorded for each query. Default 10. */
   recordHits?: number;
   signal?: AbortSignal;
+  /** Called with what was found, before it is scored: records keep no more than ids. */
+  onFound?: (found: readonly FoundAnswer<E>[]) => void;
 }
 
 /** An answer with what the recommender found for it. */
@@ -51,7 +53,7 @@ const searchBatchSize = 256;
 /** Searches for answers' queries; equal queries of a batch once. */
 export async function searchAnswers<E extends object>(
   answers: readonly Answer<E>[],
-  { recommender, task, signal }: Omit<ScoreOptions<E>, "recordHits">,
+  { recommender, task, signal }: Omit<ScoreOptions<E>, "recordHits" | "onFound">,
 ): Promise<FoundAnswer<E>[]> {
   const found: FoundAnswer<E>[] = [];
   for (let start = 0; start < answers.length; start += searchBatchSize) {
@@ -75,7 +77,9 @@ export async function scoreAnswers<E extends object>(
   answers: readonly Answer<E>[],
   options: ScoreOptions<E>,
 ): Promise<Evaluation> {
-  return scoreFound(await searchAnswers(answers, options), options);
+  const found = await searchAnswers(answers, options);
+  options.onFound?.(found);
+  return scoreFound(found, options);
 }
 
 /** The same for answers that were searched for before. */
@@ -126,6 +130,18 @@ function summarise<E extends object>(task: Task<E>, records: EvaluationRecord[])
     empty: records.filter((record) => record.hits?.length === 0).length,
   };
   return { metric: (task.metrics[0] as { name: string }).name, means, counts, records };
+}
+
+/** Standard errors of an evaluation's means: the records' standard deviation (n − 1) over √n. */
+export function standardErrorsOf({ means, records }: Pick<Evaluation, "means" | "records">): Record<string, number> {
+  const scored = records.map(({ scores }) => scores).filter((scores) => scores !== null);
+  const n = scored.length;
+  if (n < 2) return {};
+  const errorOf = ([name, mean]: [string, number]): [string, number] => {
+    const squares = scored.reduce((sum, scores) => sum + ((scores[name] as number) - mean) ** 2, 0);
+    return [name, Math.sqrt(squares / (n - 1) / n)];
+  };
+  return Object.fromEntries(Object.entries(means).map(errorOf));
 }
 
 /**

@@ -5,6 +5,7 @@ import type { CacheRecord } from "../runs/records.ts";
 import type { BestRewrite, OnTrainEvent } from "./events.ts";
 import type { PromptOrder } from "./prompt-order.ts";
 import type { Session } from "./run-session.ts";
+import type { ShownLog } from "./shown.ts";
 import type { LoadedExample, Task } from "./task.ts";
 import type { TrainConfig } from "./train-config.ts";
 
@@ -18,6 +19,8 @@ export interface Loop<E extends object> extends Session<E> {
   onEvent: OnTrainEvent;
   order: PromptOrder<LoadedExample<E>>;
   warmupOrder: PromptOrder<Datum> | undefined;
+  /** Titles and texts for readers of the run. */
+  shown: ShownLog<E>;
   /** What this process has spent so far, for the time that is left. */
   spent: { startedAt: number; steps: number; stepSeconds: number; evaluationSeconds: number };
   /** Whether the weights have changed since the last whole step. */

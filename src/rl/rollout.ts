@@ -3,12 +3,13 @@
  * of the recommender drops the rollout; it never becomes a reward. Knows nothing of training.
  */
 import { RecommenderError } from "../core/errors.ts";
-import type { Engine, SamplingParams, TokenIds } from "../engines/engine.ts";
+import type { ChatTokenizer, Engine, SamplingParams, TokenIds } from "../engines/engine.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import type { RolloutRecord } from "../runs/records.ts";
 import { lastSearch, playEpisodes, type Turn } from "./episode.ts";
 import { overlongPenalty } from "./overlong.ts";
 import { encodeExample } from "./prompt.ts";
+import { describeTokens } from "./token-texts.ts";
 import type { LoadedExample, Task } from "./task.ts";
 
 export { encodePrompt } from "./prompt.ts";
@@ -120,7 +121,18 @@ export function checkFailureShare(groups: readonly Group<unknown>[], maxFailureS
 /** What the run folder keeps of a group. @param advantages_G null where a rollout was dropped */
 export function toRolloutRecords(
   group: Group<unknown>,
-  { step, advantages_G, recordHits }: { step: number; advantages_G: readonly (number | null)[]; recordHits: number },
+  {
+    step,
+    advantages_G,
+    recordHits,
+    tokenizer,
+  }: {
+    step: number;
+    advantages_G: readonly (number | null)[];
+    recordHits: number;
+    /** Where given, completions are kept token by token, too. */
+    tokenizer?: Pick<ChatTokenizer, "decode"> | undefined;
+  },
 ): RolloutRecord[] {
   const idsOf = (hits: readonly Hit[] | null): string[] | null =>
     hits?.slice(0, recordHits).map(({ id }) => id) ?? null;
@@ -141,5 +153,6 @@ export function toRolloutRecords(
     logprob: turns.reduce((sum, turn) => sum + turn.sample.logprobs.reduce((all, logprob) => all + logprob, 0), 0),
     stop: sample.stopReason,
     ...(failure === undefined ? {} : { failure }),
+    ...(tokenizer ? describeTokens(sample, tokenizer) : {}),
   }));
 }

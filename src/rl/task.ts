@@ -11,6 +11,7 @@ import type { ChatMessage } from "../engines/engine.ts";
 import type { Relevance } from "../ranking/judgments.ts";
 import { ndcg } from "../ranking/metrics.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
+import type { ItemPicture } from "../runs/records.ts";
 import { parseAnswer } from "./answer.ts";
 import type { Episode } from "./episode.ts";
 
@@ -100,8 +101,16 @@ export interface TaskDefinition<E extends object = Example> {
   warmup?: Warmup<E>;
   /** Lets the policy see what a search found and search again. Default: one search. */
   episode?: Episode<E>;
+  /** What people are shown of an item. Default: a title and a picture from its payload (see docs/dashboard.md). */
+  show?(hit: Hit): ItemView | Promise<ItemView>;
   /** Training options that suit this task; flags, files and arguments override them. */
   config?: Readonly<Record<string, unknown>>;
+}
+
+/** An item as people see it. */
+export interface ItemView {
+  title?: string;
+  picture?: ItemPicture;
 }
 
 /** A task with every default filled in. */
@@ -117,6 +126,7 @@ export interface Task<E extends object = Example> {
   raw(example: E): string | null;
   readonly warmup: Warmup<E> | undefined;
   readonly episode: Episode<E> | undefined;
+  readonly show: ((hit: Hit) => ItemView | Promise<ItemView>) | undefined;
   readonly config: Readonly<Record<string, unknown>>;
 }
 
@@ -183,6 +193,7 @@ export function defineTask<E extends object = Example>(definition: TaskDefinitio
     metrics,
     warmup: definition.warmup,
     episode: definition.episode,
+    show: definition.show,
     config: definition.config ?? {},
     prompt: (example) => callTask(name, "prompt", example, () => checkMessages(name, definition.prompt(example))),
     shorten: (example) => callTask(name, "shorten", example, () => definition.shorten?.(example) ?? null),

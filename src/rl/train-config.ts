@@ -117,6 +117,9 @@ export const trainConfigSchema = z.object({
   checkpointEvery: countOrOff().default(10).describe("steps between checkpoints, besides those at evaluations"),
   keepCheckpoints: count().default(2).describe("newest checkpoints kept, besides the best"),
   recordHits: countOrOff().default(10).describe("hits recorded for each rollout"),
+  recordTokensEvery: countOrOff()
+    .default(10)
+    .describe("steps between those whose rollouts are recorded token by token (twice as large); 0: none"),
   maxFailureShare: share().default(0.2).describe("share of a step's rollouts that may fail before the run stops"),
   recommenderCheckEvery: countOrOff()
     .default(1)
@@ -142,6 +145,7 @@ export const resumableKeys: readonly (keyof TrainConfig)[] = [
   "maxFailureShare",
   "maxSkippedSteps",
   "recommenderCheckEvery",
+  "recordTokensEvery",
 ];
 
 /**

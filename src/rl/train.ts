@@ -46,6 +46,7 @@ import type { Group, Rollout } from "./rollout.ts";
 import { RolloutsAhead } from "./rollouts-ahead.ts";
 import { openSession } from "./run-session.ts";
 import type { TrainState } from "./run-session.ts";
+import { openShownLog } from "./shown.ts";
 import { findBestRewrite, measureRollouts, UpdateMetrics } from "./step-metrics.ts";
 import type { LoadedExample, Task } from "./task.ts";
 import { resolveTrainConfig } from "./train-config.ts";
@@ -136,6 +137,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       onEvent,
       order,
       warmupOrder,
+      shown: await openShownLog({ task, folder: session.folder, recordHits: config.recordHits }),
       spent: { startedAt, steps: 0, stepSeconds: 0, evaluationSeconds: 0 },
       weightsInMidStep: false,
     };
@@ -230,11 +232,13 @@ async function takeStep<E extends object>(
   const record: StepRecord = { kind: "step", step, phase, values: outcome.values };
   await folder.appendMetrics(record);
   const { seconds, cache, rewrite } = outcome;
+  const calls = loop.recommender.calls.take();
   await folder.appendTiming({
     step,
     endedAt: new Date().toISOString(),
     seconds: { ...seconds, total },
     ...(cache ? { cache } : {}),
+    ...(calls ? { recommender: calls } : {}),
   });
   state.step = step;
   state.cursor = outcome.cursor;
@@ -279,14 +283,17 @@ async function takePolicyStep<E extends object>(
   if (config.overlapSteps > 0) seconds.wait = waitSeconds;
   const batch_P = groups.map((group) => toBatchGroup(group, config));
   setAdvantages(batch_P, config);
+  const every = config.recordTokensEvery;
+  const tokenizer = every > 0 && (step === config.warmupSteps + 1 || step % every === 0) ? engine.tokenizer : undefined;
   const records = [...batch_P, ...spare.map((group) => toBatchGroup(group, config))].flatMap(
     ({ group, scored_G, advantages_G }) => {
       const advantageOf = new Map(scored_G.map((rollout, g) => [rollout, advantages_G[g] as number]));
       const all_G = group.rollouts.map((rollout) => advantageOf.get(rollout) ?? null);
-      return toRolloutRecords(group, { step, advantages_G: all_G, recordHits: config.recordHits });
+      return toRolloutRecords(group, { step, advantages_G: all_G, recordHits: config.recordHits, tokenizer });
     },
   );
   await folder.writeRollouts(step, records);
+  for (const { example, rollouts } of groups) await loop.shown.add(rollouts.map(({ hits }) => ({ example, hits })));
   checkFailureShare([...groups, ...spare], config.maxFailureShare);
   if (config.recommenderCheckEvery > 0 && step % config.recommenderCheckEvery === 0) {
     await checkUnchanged(recommender, loop.fingerprint);

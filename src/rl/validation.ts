@@ -1,7 +1,8 @@
 /** The evaluation in between: how good the policy is on the validation split, and whether it is the best so far. */
 import { stepName } from "../runs/checkpoints.ts";
 import type { BestRecord, EvaluationSummary } from "../runs/records.ts";
-import { answerExamples, askingOf, checkEvaluationFailures, scoreAnswers } from "./evaluation.ts";
+import { answerExamples, askingOf, checkEvaluationFailures, scoreAnswers, standardErrorsOf } from "./evaluation.ts";
+import type { FoundAnswer } from "./evaluation.ts";
 import type { Loop } from "./loop.ts";
 import { checkUnchanged } from "./recommender-watch.ts";
 
@@ -27,12 +28,22 @@ export async function evaluateInBetween<E extends object>(loop: Loop<E>): Promis
     ...abort,
     onProgress: (done, total) => onEvent({ kind: "progress", activity: "evaluating", step, done, total }),
   });
-  const evaluation = await scoreAnswers(answers, { recommender, task, ...abort });
+  let found: readonly FoundAnswer<E>[] = [];
+  const evaluation = await scoreAnswers(answers, { recommender, task, ...abort, onFound: (all) => (found = all) });
   checkEvaluationFailures(evaluation, config.maxFailureShare);
   if (config.recommenderCheckEvery > 0) await checkUnchanged(recommender, loop.fingerprint);
   const { metric, means, counts } = evaluation;
   await folder.writeEvaluation(`valid-${stepName(step)}`, { policy: stepName(step), split: "valid", ...evaluation });
-  const summary: EvaluationSummary = { kind: "evaluation", step, split: "valid", values: means, counts };
+  await loop.shown.add(found);
+  const standardErrors = standardErrorsOf(evaluation);
+  const summary: EvaluationSummary = {
+    kind: "evaluation",
+    step,
+    split: "valid",
+    values: means,
+    standardErrors,
+    counts,
+  };
   await folder.appendMetrics(summary);
   const value = means[metric] as number;
   const isBest = state.best === null || value > state.best.value;

@@ -9,6 +9,7 @@
  * | `timings.jsonl` | {@link TimingRecord}, one a step; wall-clock, differs from run to run |
  * | `rollouts/step-000001.jsonl` | {@link RolloutRecord}, one a line |
  * | `evaluations/NAME.json` | {@link EvaluationFile} |
+ * | `shown/run.jsonl`, `shown/eval-SPLIT.jsonl` | {@link ShownRecord}, one a line: titles of the items in records, texts of the examples |
  * | `checkpoints/step-000010/` | the engine's state, `trainer.json`, `checksums.json` |
  * | `best.json` | {@link BestRecord} |
  * | `run.lock` | who is writing to the folder now |
@@ -51,6 +52,8 @@ export interface EvaluationSummary {
   split: string;
   /** Mean of every metric over the queries that were answered. */
   values: Record<string, number>;
+  /** Standard error of each mean, over those queries. */
+  standardErrors?: Record<string, number>;
   counts: EvaluationCounts;
 }
 
@@ -64,6 +67,19 @@ export interface TimingRecord {
   seconds: Record<string, number>;
   /** Absent in a warm-up step, which searches for nothing. */
   cache?: CacheRecord;
+  /** How the recommender answered since the step before, evaluations included; absent where it was not asked. */
+  recommender?: CallRecord;
+}
+
+/** Calls of the recommender itself, each for one query or many; what the memory knew is no call. */
+export interface CallRecord {
+  calls: number;
+  queries: number;
+  /** Calls that failed, in part because single queries are tried again alone. */
+  errors: number;
+  /** Milliseconds of a call: the median, and what 95 % of them stay below. */
+  p50Ms: number;
+  p95Ms: number;
 }
 
 /** What a step's searches cost. Depends on what this process has asked before, so it is no part of the metrics. */
@@ -103,6 +119,32 @@ export interface RolloutRecord {
   stop: "stop" | "length";
   /** Why the rollout was dropped. */
   failure?: string;
+  /** The tokens of `completion` as text; their sum is the text. Recorded every `recordTokensEvery` steps. */
+  tokenTexts?: string[];
+  /** Log-prob of each of them when it was sampled. */
+  tokenLogprobs?: number[];
+}
+
+/** What a reader is shown in place of an id. */
+export type ShownRecord = ShownItem | ShownExample;
+
+export interface ShownItem {
+  kind: "item";
+  id: string;
+  title?: string;
+  picture?: ItemPicture;
+}
+
+/** A picture: path data of an SVG, or an address (https or data). */
+export type ItemPicture = { path: string; viewBox?: string } | { url: string };
+
+export interface ShownExample {
+  kind: "example";
+  id: string;
+  /** The user's words, or the prompt where the task has none. */
+  text: string;
+  /** Ids that should be found, best first, where the task says. */
+  relevant?: string[];
 }
 
 export interface EvaluationCounts {

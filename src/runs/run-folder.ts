@@ -18,7 +18,15 @@ import {
   writeCheckpoint,
 } from "./checkpoints.ts";
 import type { Checkpoint } from "./checkpoints.ts";
-import type { BestRecord, EvaluationFile, MetricsRecord, RolloutRecord, RunManifest, TimingRecord } from "./records.ts";
+import type {
+  BestRecord,
+  EvaluationFile,
+  MetricsRecord,
+  RolloutRecord,
+  RunManifest,
+  ShownRecord,
+  TimingRecord,
+} from "./records.ts";
 import { runFormat } from "./records.ts";
 import { acquireRunLock } from "./run-lock.ts";
 import type { RunLock } from "./run-lock.ts";
@@ -30,6 +38,7 @@ const names = {
   timings: "timings.jsonl",
   rollouts: "rollouts",
   evaluations: "evaluations",
+  shown: "shown",
   checkpoints: "checkpoints",
   best: "best.json",
   warmup: "warmup.jsonl",
@@ -76,7 +85,7 @@ export class RunFolder {
    */
   async writeManifest(manifest: RunManifest): Promise<void> {
     await this.writeJson(names.config, manifest);
-    for (const folder of [names.rollouts, names.evaluations, names.checkpoints]) {
+    for (const folder of [names.rollouts, names.evaluations, names.shown, names.checkpoints]) {
       await mkdir(join(this.dir, folder), { recursive: true });
     }
   }
@@ -92,6 +101,11 @@ export class RunFolder {
   async writeRollouts(step: number, records: readonly RolloutRecord[]): Promise<void> {
     const path = join(this.dir, names.rollouts, `${stepName(step)}.jsonl`);
     await writeFileAtomic(path, records.map(toJsonLine).join(""), { makeFolders: false });
+  }
+
+  /** Adds to what readers are shown in place of ids. */
+  async appendShown(records: readonly ShownRecord[]): Promise<void> {
+    await appendJsonLines(join(this.dir, names.shown, "run.jsonl"), records);
   }
 
   /** @param name the file's name without `.json`, such as `valid-step-000010` */
@@ -315,6 +329,16 @@ export async function addEvaluation(dir: string, name: string, evaluation: Evalu
   const path = join(dir, names.evaluations, `${name}.json`);
   await writeFileAtomic(path, `${JSON.stringify(evaluation, null, 2)}\n`);
   return path;
+}
+
+/** What the run itself recorded to be shown in place of ids; empty where it has nothing. */
+export async function readShown(dir: string): Promise<ShownRecord[]> {
+  return readLogIfPresent<ShownRecord>(join(dir, names.shown, "run.jsonl"));
+}
+
+/** Writes what readers are shown in place of the ids of a split's evaluation, without taking the folder's lock. */
+export async function writeShownOfSplit(dir: string, split: string, records: readonly ShownRecord[]): Promise<void> {
+  await writeFileAtomic(join(dir, names.shown, `eval-${split}.jsonl`), records.map(toJsonLine).join(""));
 }
 
 async function readLogIfPresent<T>(path: string): Promise<T[]> {

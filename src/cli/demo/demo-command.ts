@@ -13,12 +13,13 @@ import { type IconExample, loadIcons } from "../../datasets/icons.ts";
 import type { Engine } from "../../engines/engine.ts";
 import { evaluatePolicy, evaluateRaw } from "../../eval/evaluate.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
-import type { Evaluation } from "../../rl/evaluation.ts";
+import type { Evaluation, FoundAnswer } from "../../rl/evaluation.ts";
+import { collectShown } from "../../rl/shown.ts";
 import type { LoadedExample, Task } from "../../rl/task.ts";
 import { loadSplit } from "../../rl/task.ts";
 import { train } from "../../rl/train.ts";
 import type { TrainConfig, TrainConfigInput } from "../../rl/train-config.ts";
-import { addEvaluation, readManifest, readRunCheckpoint } from "../../runs/run-folder.ts";
+import { addEvaluation, readManifest, readRunCheckpoint, writeShownOfSplit } from "../../runs/run-folder.ts";
 import { Closing } from "../closing.ts";
 import { engineConfigSchema } from "../launch-config.ts";
 import { openEngine } from "../open-engine.ts";
@@ -92,9 +93,10 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
     const engine = closing.add(await openEngine(engineConfig, { seed, reporter, signal }));
     const task = iconTask(icons);
     const test = (await loadSplit(task, "test")) as LoadedExample<IconExample>[];
-    const bench: Bench = { task, recommender, engine, test, reporter, signal };
+    const shown = collectShown(task);
+    const bench: Bench = { task, recommender, engine, test, reporter, signal, onFound: shown.onFound };
 
-    const raw = await evaluateRaw({ task, recommender, split: test, signal });
+    const raw = await evaluateRaw({ task, recommender, split: test, signal, onFound: shown.onFound });
     reporter.line(`the users' own words: NDCG@10 ${meanOf(raw)}`);
     const beforeUntrained = elapsedSeconds();
     const untrained = await evaluate(bench, "untrained model");
@@ -129,6 +131,7 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
     for (const [policy, evaluation] of Object.entries({ raw, untrained, tuned })) {
       await addEvaluation(runDir, `test-${policy}`, { policy, split: "test", ...evaluation });
     }
+    await writeShownOfSplit(runDir, "test", await shown.records());
     const comparison = compareDemo({ raw, untrained, tuned });
     const minutes = elapsedSeconds() / 60;
     const report = await writeDemoReport({
@@ -171,9 +174,13 @@ interface Bench {
   test: readonly LoadedExample<IconExample>[];
   reporter: Reporter;
   signal: AbortSignal;
+  onFound: (found: readonly FoundAnswer<IconExample>[]) => void;
 }
 
-function evaluate({ task, recommender, engine, test, reporter, signal }: Bench, name: string): Promise<Evaluation> {
+function evaluate(
+  { task, recommender, engine, test, reporter, signal, onFound }: Bench,
+  name: string,
+): Promise<Evaluation> {
   return evaluatePolicy({
     task,
     recommender,
@@ -181,6 +188,7 @@ function evaluate({ task, recommender, engine, test, reporter, signal }: Bench, 
     split: test,
     maxTokens: trainDefaults.maxTokens,
     signal,
+    onFound,
     onProgress: (done, total) => reporter.status(`${name}: ${done}/${total} test queries`),
   });
 }

@@ -3,6 +3,7 @@
  * the user's words and writes words that the icon's name may have; both are searched for together.
  */
 import { splitWords } from "../../core/words.ts";
+import { iconSvg } from "../../datasets/icons.ts";
 import type { IconDataset, IconExample } from "../../datasets/icons.ts";
 import { ndcg } from "../../ranking/index.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
@@ -25,6 +26,7 @@ export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<I
     parse: (completion, { query }) => expandQuery(query, completion),
     reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 10 }) : 0),
     topK: 10,
+    show: async ({ id }) => ({ title: id.replaceAll("-", " "), picture: { path: await iconSvg(id) } }),
     warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)), minExamples: 1 }),
   });
 }
