@@ -56,6 +56,9 @@ export async function startSkyrl({ environment, model, stateDir, port, say, wait
         PATH: `${join(environment, "bin")}:${process.env.PATH}`,
         JAX_PLATFORMS: "cpu",
         HF_HUB_OFFLINE: "1",
+        // Compiling takes longer than computing: what one start compiled, the next one finds.
+        JAX_COMPILATION_CACHE_DIR: join(environment, "jax-cache"),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS: "1",
       },
     },
   );

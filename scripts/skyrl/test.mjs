@@ -1,7 +1,8 @@
 // npm run test:skyrl: rec-r1 on a real SkyRL server (JAX on the CPU) with SmolLM2-135M-Instruct. Log-probs and loss of a
-// fixed batch agree with the local engine; ten GRPO steps of examples/icon-search/task.ts, in the middle of which the server
-// is killed and started anew. The first run installs several gigabytes into .skyrl/. Options: --url URL (a server that
-// already runs; it isn't killed), --steps N (10), --prompts N (4), --group-size N (4), --port N (8123).
+// fixed batch agree with the local engine; ten GRPO steps of examples/icon-search/task.ts there and on the local engine; in
+// the middle of those there the server is killed and started anew. The first run installs several gigabytes into .skyrl/.
+// Options: --python NAME (python3.12), --url URL (a server that already runs; it isn't killed), --steps N (10), --prompts N
+// (4), --group-size N (4), --port N (8123).
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -80,22 +81,13 @@ async function compareEngines(url) {
   }
 }
 
-/** Runs `rec-r1 train` on the server; `onStep` is told of each step that was finished. */
-function train(url, runDir, more, onStep) {
+/** Runs `rec-r1 train` with the engine at `url`, or `local`; `onStep` is told of each step that was finished. */
+function train(engine, runDir, more, onStep) {
   const task = join(root, "examples/icon-search/task.ts");
+  const [steps, prompts, groupSize] = [option("steps", "10"), option("prompts", "4"), option("group-size", "4")];
   const settings = [
-    ...[
-      "--engine",
-      url,
-      "--run",
-      runDir,
-      "--steps",
-      option("steps", "10"),
-      "--prompts-per-step",
-      option("prompts", "4"),
-    ],
-    ...["--group-size", option("group-size", "4"), "--max-tokens", "12", "--lora-rank", "8", "--eval-every", "0"],
-    ...["--checkpoint-every", "2", "--no-doctor", "--api-key-env", "REC_R1_NO_KEY"],
+    ...["--engine", engine, "--run", runDir, "--steps", steps, "--prompts-per-step", prompts, "--group-size", groupSize],
+    ...["--max-tokens", "12", "--lora-rank", "8", "--eval-every", "0", "--checkpoint-every", "2", "--no-doctor"],
   ];
   const child = spawn(process.execPath, [join(root, "dist/cli/main.js"), "train", task, ...settings, ...more], {
     cwd: root,
@@ -139,6 +131,7 @@ try {
 
   const steps = Number(option("steps", "10"));
   const runDir = join(scratch, "run");
+  const rewardsOf = (dir) => readSteps(dir).map(({ values }) => values.reward);
   const killAfter = given ? Infinity : Math.ceil(steps / 2);
   let killed;
   const first = await train(server.url, runDir, [], (step) => {
@@ -148,20 +141,30 @@ try {
   await killed;
   if (killed) {
     check("exit_code_when_the_server_was_killed", first.code, first.code !== 0, "not 0");
-    const before = readSteps(runDir).length;
-    say(`the server was killed after ${before} steps; starting it anew on what it saved`);
+    figures.rewards_before_the_kill = rewardsOf(runDir);
+    say(`the server was killed after ${readSteps(runDir).length} steps; starting it anew on what it saved`);
     server = await startServer();
     const second = await train(server.url, runDir, ["--resume"]);
     check("exit_code_after_going_on", second.code, second.code === 0, "0");
+    const saved = killAfter - (killAfter % 2);
+    const resumedAt = Number(/resumed after step (\d+)/.exec(second.output)?.[1]);
+    check("resumed_after_step", resumedAt, resumedAt === saved, `${saved}, the last that was saved`);
   } else check("exit_code", first.code, first.code === 0, "0");
   const records = readSteps(runDir);
-  check("steps", records.length, records.length === steps, String(steps));
-  figures.rewards = records.map(({ values }) => values.reward);
+  const isWhole = records.length === steps && records.every(({ step }, i) => step === i + 1);
+  check("steps", records.length, isWhole, `1 to ${steps}, each once`);
+  figures.rewards = rewardsOf(runDir);
   figures.sampler_difference = Math.max(...records.map(({ values }) => values.samplerDifference ?? 0));
   figures.step_seconds = readFileSync(join(runDir, "timings.jsonl"), "utf8")
     .trim()
     .split("\n")
     .map((line) => Math.round(JSON.parse(line).seconds.total));
+
+  await server.kill();
+  const localDir = join(scratch, "run-local");
+  const local = await train("local", localDir, []);
+  check("local_exit_code", local.code, local.code === 0, "0");
+  figures.local_rewards = rewardsOf(localDir);
 } finally {
   await server?.kill();
   if (failures.length === 0) rmSync(scratch, { recursive: true, force: true });

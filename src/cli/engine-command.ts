@@ -7,6 +7,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { Closing } from "./closing.ts";
 import { fetchModel } from "./fetch-model.ts";
 import { Reporter } from "./progress.ts";
+import { readKey } from "./remote-engine.ts";
 
 interface ServeFlags {
   model: string;
@@ -53,6 +54,7 @@ async function serve({ model, port, dir, maxModels, threads, apiKeyEnv }: ServeF
   const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
   const closing = new Closing();
   try {
+    const apiKey = readKey(apiKeyEnv)?.trim();
     if (!existsSync(model)) await fetchModel(model, reporter, interrupt.signal);
     reporter.status(`loading ${model}`);
     const [{ loadModel }, { LocalEngine }, { listenTinker }] = await Promise.all([
@@ -61,7 +63,6 @@ async function serve({ model, port, dir, maxModels, threads, apiKeyEnv }: ServeF
       import("../server/tinker/listen.ts"),
     ]);
     const loaded = await loadModel(model, { signal: interrupt.signal });
-    const apiKey = process.env[apiKeyEnv];
     const server = closing.add(
       await listenTinker({
         modelName: loaded.name,

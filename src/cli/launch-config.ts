@@ -14,6 +14,12 @@ const engineShape = {
     .describe("where the policy is: local, or the address of a server that speaks the Tinker API"),
   baseModel: z.string().optional().describe("the model's name on that server; default: --model, or the only one there"),
   apiKeyEnv: z.string().default("TINKER_API_KEY").describe("environment variable that holds that server's key"),
+  maxOpenRequests: z
+    .number()
+    .int()
+    .min(4)
+    .default(64)
+    .describe("requests to that server that are open at once, at most; it may ask for fewer"),
   model: z
     .string()
     .default("smollm2-135m-instruct")

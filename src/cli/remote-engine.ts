@@ -17,7 +17,7 @@ export async function openRemoteEngine(
   config: EngineConfig,
   { seed, reporter, signal }: { seed: number; reporter: Reporter; signal: AbortSignal },
 ): Promise<Engine> {
-  const { engine: url, model, baseModel, loraRank, apiKeyEnv } = config;
+  const { engine: url, model, baseModel, loraRank, apiKeyEnv, maxOpenRequests } = config;
   if (config.full) {
     throw new ConfigError("LOCAL_OPTION", "full: an engine on a server trains an adapter. Give --no-full.");
   }
@@ -27,13 +27,14 @@ export async function openRemoteEngine(
   if (!existsSync(model)) await fetchModel(model, reporter, signal);
   reporter.status("connecting to the engine's server");
   const { TinkerEngine } = await import("../engines/tinker/index.ts");
-  const apiKey = process.env[apiKeyEnv];
+  const apiKey = readKey(apiKeyEnv);
   return TinkerEngine.connect(
     {
       url,
       model,
       loraRank,
       seed,
+      maxOpenRequests,
       keyHint: `the environment variable ${apiKeyEnv}`,
       onWarning: (message) => reporter.line(message),
       onRetry: ({ error, delayMs }) =>
@@ -42,5 +43,17 @@ export async function openRemoteEngine(
       ...(apiKey ? { apiKey } : {}),
     },
     signal,
+  );
+}
+
+/**
+ * The key in the environment variable `name`.
+ * @throws ConfigError `KEY_NAME` where that can't be a variable's name, without repeating what may be the key itself
+ */
+export function readKey(name: string): string | undefined {
+  if (/^[A-Za-z_]\w*$/.test(name)) return process.env[name];
+  throw new ConfigError(
+    "KEY_NAME",
+    "apiKeyEnv is not the name of an environment variable. Put the key into a variable and give that variable's name, not the key.",
   );
 }

@@ -50,6 +50,7 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
   const { signal } = interrupt;
   const closing = new Closing();
   let runDir: string | undefined;
+  let hasBegun = false;
   try {
     const given = [
       ...(flags.config === undefined ? [] : [await fileLayer(flags.config)]),
@@ -83,7 +84,10 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
       runDir,
       resume: flags.resume ?? false,
       signal,
-      onEvent: printer.onEvent,
+      onEvent: (event) => {
+        hasBegun ||= event.kind === "start";
+        printer.onEvent(event);
+      },
       launch: {
         taskFile: loaded.path,
         data: data === undefined ? null : resolve(data),
@@ -97,9 +101,10 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `Compare it on the test split: ${next}\n`);
   } catch (error) {
     reporter.clear();
-    if (error instanceof AbortError && runDir !== undefined) {
-      throw new AbortError(`Stopped. Go on with: rec-r1 train ${file} --run ${runDir} --resume`);
-    }
+    if (runDir === undefined) throw error;
+    const goOn = `rec-r1 train ${file} --run ${runDir} --resume`;
+    if (error instanceof AbortError) throw new AbortError(`Stopped. Go on with: ${goOn}`);
+    if (hasBegun) reporter.line(`The run is kept up to its last checkpoint. Go on with: ${goOn}`);
     throw error;
   } finally {
     await closing.close();

@@ -5,6 +5,7 @@
 import { ConfigError, EngineError, AbortError } from "../core/errors.ts";
 import type { RecR1ErrorOptions } from "../core/errors.ts";
 import { retry } from "../core/retry.ts";
+import { RequestLimit } from "./request-limit.ts";
 
 export interface RemoteEngineErrorOptions extends RecR1ErrorOptions {
   /** HTTP status, where there was one. */
@@ -39,8 +40,10 @@ export interface RemoteHttpOptions {
   keyHint?: string;
   /** Longest wait for one answer, in milliseconds. Default 60,000. */
   timeoutMs?: number;
-  /** Calls at most, the first one included. Default 6. */
+  /** Calls at most, the first one included. Default 12, about a minute of waiting. */
   attempts?: number;
+  /** Requests open at once, whatever they are for; others wait their turn. Default: no limit. */
+  maxOpenRequests?: number;
   /** Longest wait between two calls, in milliseconds. Default 15,000. */
   maxDelayMs?: number;
   /** Told before a wait. */
@@ -81,25 +84,33 @@ export class RemoteHttp {
   readonly origin: string;
   private readonly base: string;
   private readonly options: RemoteHttpOptions;
+  private readonly apiKey: string | undefined;
+  private readonly open: RequestLimit;
+  /** Whether a server was last waited for in vain. */
+  private isAway = false;
   /** By request: when the server said that a new one may come, in milliseconds from then. */
   private readonly delays = new WeakMap<object, number>();
 
-  /** @throws ConfigError `BAD_SERVER_URL` */
+  /** @throws ConfigError `BAD_SERVER_URL`, `BAD_API_KEY` */
   constructor(options: RemoteHttpOptions) {
     const url = parseServerUrl(options.url);
     this.origin = url.origin;
     this.base = url.href.replace(/\/+$/, "");
     this.options = options;
+    this.apiKey = readKey(options);
+    this.open = new RequestLimit(options.maxOpenRequests ?? Infinity);
   }
 
   /**
-   * Sends a request, again where that can help, and gives the reply of a status below 400.
+   * Sends a request, again where that can help, and gives the reply of a status below 400. A server that was waited for in
+   * vain is asked once from then on, until it answers.
    * @throws RemoteEngineError, AbortError
    */
   async send(path: string, request: RemoteRequest = {}): Promise<RemoteReply> {
-    const { attempts = 6, maxDelayMs = 15_000, onRetry } = this.options;
-    return retry(() => this.sendOnce(path, request), {
-      attempts: request.attempts ?? attempts,
+    const { maxDelayMs = 15_000, onRetry } = this.options;
+    const attempts = this.isAway ? 1 : (request.attempts ?? this.options.attempts ?? 12);
+    return retry((attempt) => this.sendInTurn(path, request, attempt === attempts), {
+      attempts,
       baseDelayMs: Math.min(500, maxDelayMs),
       maxDelayMs,
       delayAsked: (error) => this.delays.get(error as object),
@@ -119,14 +130,15 @@ export class RemoteHttp {
     const text = new TextDecoder().decode(reply.bytes);
     try {
       return JSON.parse(text);
-    } catch (cause) {
-      throw this.badReply(path, reply, `JSON was expected, got ${reply.contentType || "no content type"}`, cause);
+    } catch {
+      // The parser's own error repeats what may be secret in the text.
+      throw this.badReply(path, reply, `JSON was expected, got ${reply.contentType || "no content type"}`);
     }
   }
 
   /** The error for a reply that isn't what the API says. */
   badReply(path: string, reply: RemoteReply, what: string, cause?: unknown): RemoteEngineError {
-    const start = this.redact(excerpt(new TextDecoder().decode(reply.bytes)));
+    const start = excerpt(this.redact(new TextDecoder().decode(reply.bytes)));
     return new RemoteEngineError(
       "ENGINE_BAD_REPLY",
       `${this.origin}${path} answered ${reply.status} with something unusable: ${what}. It begins: ${start || "(empty)"}. Check that the URL is that of the server meant, and that its version is supported.`,
@@ -136,12 +148,25 @@ export class RemoteHttp {
 
   /** `text` with the key cut out. */
   redact(text: string): string {
-    const { apiKey } = this.options;
+    const { apiKey } = this;
     return apiKey ? text.replaceAll(apiKey, "(key)") : text;
   }
 
+  /** One call when there is room for it. @param isLast whether there will be no other */
+  private async sendInTurn(path: string, request: RemoteRequest, isLast: boolean): Promise<RemoteReply> {
+    try {
+      const reply = await this.open.run(() => this.sendOnce(path, request));
+      this.isAway = false;
+      return reply;
+    } catch (error) {
+      if (error instanceof RemoteEngineError) this.isAway = isLast && error.code === "ENGINE_UNREACHABLE";
+      throw error;
+    }
+  }
+
   private async sendOnce(path: string, request: RemoteRequest): Promise<RemoteReply> {
-    const { apiKey, keyHeader, timeoutMs = 60_000, fetch: send = fetch } = this.options;
+    const { keyHeader, timeoutMs = 60_000, fetch: send = fetch } = this.options;
+    const { apiKey } = this;
     const { method = "POST", json, body, accept = "application/json", signal } = request;
     const limit = request.timeoutMs ?? timeoutMs;
     const timeout = AbortSignal.timeout(limit);
@@ -167,7 +192,7 @@ export class RemoteHttp {
         status: response.status,
         contentType: (response.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "",
         bytes: new Uint8Array(await response.arrayBuffer()),
-        requestId: response.headers.get("x-request-id") ?? undefined,
+        requestId: this.redact(response.headers.get("x-request-id") ?? "") || undefined,
       };
     } catch (cause) {
       if (signal?.aborted) throw new AbortError();
@@ -197,7 +222,7 @@ export class RemoteHttp {
 
   private statusError(path: string, reply: RemoteReply): RemoteEngineError {
     const { status, requestId } = reply;
-    const said = this.redact(describeErrorBody(new TextDecoder().decode(reply.bytes)));
+    const said = excerpt(this.redact(describeErrorBody(new TextDecoder().decode(reply.bytes))));
     const suffix = `${said ? ` It said: ${said}` : ""}${requestId ? ` (request ${requestId})` : ""}`;
     const options = { status, retryable: retryableStatuses.has(status), ...(requestId ? { requestId } : {}) };
     const where = `${this.origin}${path}`;
@@ -205,7 +230,7 @@ export class RemoteHttp {
       const hint = this.options.keyHint ?? "the API key";
       return new RemoteEngineError(
         "ENGINE_UNAUTHORIZED",
-        `${where} refused the key (${status}); ${this.options.apiKey ? `check ${hint}` : `none was given: set ${hint}`}.${suffix}`,
+        `${where} refused the key (${status}); ${this.apiKey ? `check ${hint}` : `none was given: set ${hint}`}.${suffix}`,
         options,
       );
     }
@@ -217,6 +242,15 @@ export class RemoteHttp {
     }
     return new RemoteEngineError("ENGINE_REFUSED", `${where} refused the request (${status}).${suffix}`, options);
   }
+}
+
+/** The key without the line break that files end with. @throws ConfigError `BAD_API_KEY` where no header can carry it */
+function readKey({ apiKey, keyHint = "the API key" }: RemoteHttpOptions): string | undefined {
+  const key = apiKey?.trim();
+  if (key && !/^[\x21-\x7e]+$/.test(key)) {
+    throw new ConfigError("BAD_API_KEY", `${keyHint} holds characters that no key has (spaces, control characters …).`);
+  }
+  return key || undefined;
 }
 
 /** @throws ConfigError `BAD_SERVER_URL` */
@@ -233,20 +267,20 @@ export function parseServerUrl(text: string): URL {
   return url;
 }
 
-/** What an error's body says, on one line: FastAPI's `detail`, OpenAI's `error.message`, or its beginning. */
+/** What an error's body says: FastAPI's `detail`, OpenAI's `error.message`, or all of it. */
 export function describeErrorBody(text: string): string {
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
-    return excerpt(text);
+    return text;
   }
   const { detail, error, message } = (body ?? {}) as Record<string, unknown>;
   if (Array.isArray(detail)) {
-    return excerpt(detail.map((item) => String((item as { msg?: unknown })?.msg ?? JSON.stringify(item))).join("; "));
+    return detail.map((item) => String((item as { msg?: unknown })?.msg ?? JSON.stringify(item))).join("; ");
   }
   const said = [detail, (error as { message?: unknown } | undefined)?.message, error, message];
-  return excerpt(String(said.find((value) => typeof value === "string") ?? text));
+  return String(said.find((value) => typeof value === "string") ?? text);
 }
 
 const excerpt = (text: string): string => text.replace(/\s+/g, " ").trim().slice(0, 300);

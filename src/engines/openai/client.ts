@@ -43,6 +43,8 @@ export interface Account {
   requests: number;
   promptTokens: number;
   completionTokens: number;
+  /** Requests whose answer said nothing of tokens: they are in neither tokens nor cost. */
+  unmetered: number;
   /** In the currency of the prices. */
   cost: number;
 }
@@ -93,7 +95,13 @@ export class OpenAiClient {
   private readonly open: RequestLimit;
   private readonly prices: { input: number; output: number };
   private readonly refused = new Set<Optional>();
-  private readonly used: Account = { requests: 0, promptTokens: 0, completionTokens: 0, cost: 0 };
+  private readonly used: Account = {
+    requests: 0,
+    promptTokens: 0,
+    completionTokens: 0,
+    unmetered: 0,
+    cost: 0,
+  };
 
   /** @param options `url` up to and with its version, such as `http://127.0.0.1:8000/v1` @throws ConfigError */
   constructor(options: OpenAiClientOptions) {
@@ -183,6 +191,7 @@ export class OpenAiClient {
   private count(usage: z.output<typeof usageSchema>): void {
     const { prompt_tokens, completion_tokens } = usage ?? {};
     this.used.requests++;
+    if (prompt_tokens == null || completion_tokens == null) this.used.unmetered++;
     this.used.promptTokens += prompt_tokens ?? 0;
     this.used.completionTokens += completion_tokens ?? 0;
     const { input, output } = this.prices;

@@ -6,12 +6,19 @@
 import { EngineError } from "../../core/errors.ts";
 import { randomStream } from "../../core/random.ts";
 import type { ChatMessage, ChatTokenizer, Engine, Sample, SamplingParams, TokenIds } from "../engine.ts";
-import { type Account, type Completion, OpenAiClient, type OpenAiClientOptions } from "./client.ts";
+import { OpenAiClient } from "./client.ts";
+import type { Account, Completion, CompletionParams, OpenAiClientOptions } from "./client.ts";
 
 export interface OpenAiEngineOptions extends OpenAiClientOptions {
   /** Asks for log-probs, where the server has them. Default true. */
   logprobs?: boolean;
+  /** `chat`: conversations; `completions`: plain text, for models without a chat template. Default `chat`. */
+  api?: "chat" | "completions";
+  /** With `completions`: the text that a conversation becomes. Default: what was said, an empty line between. */
+  template?: (messages: readonly ChatMessage[]) => string;
 }
+
+const joinContents = (messages: readonly ChatMessage[]): string => messages.map(({ content }) => content).join("\n\n");
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -30,11 +37,18 @@ export class OpenAiEngine implements Engine {
   readonly contextLength = 2 ** 31;
   private readonly client: OpenAiClient;
   private readonly asksLogprobs: boolean;
+  private readonly ask: (messages: readonly ChatMessage[], params: CompletionParams) => Promise<Completion>;
 
-  /** @throws ConfigError on a malformed URL */
+  /** @throws ConfigError on a malformed URL or key */
   constructor(options: OpenAiEngineOptions) {
-    this.client = new OpenAiClient(options);
-    this.asksLogprobs = options.logprobs ?? true;
+    const { logprobs = true, api = "chat", template = joinContents } = options;
+    const client = new OpenAiClient(options);
+    this.client = client;
+    this.asksLogprobs = logprobs;
+    this.ask =
+      api === "chat"
+        ? (messages, params) => client.chat(messages, params)
+        : (messages, params) => client.complete(template(messages), params);
     this.description = { engine: "openai", server: this.client.origin, model: this.client.model };
   }
 
@@ -60,7 +74,7 @@ export class OpenAiEngine implements Engine {
           const messages = readMessages(prompt);
           const seed = randomStream(params.seed, decoder.decode(Uint8Array.from(prompt)), index).nextInt(2 ** 31);
           const asks = { ...params, seed, logprobs: this.asksLogprobs, signal: own };
-          const completion = await this.client.chat(messages, asks);
+          const completion = await this.ask(messages, asks);
           onProgress?.(++done);
           return toSample(completion);
         }),

@@ -5,22 +5,19 @@
  */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { sleep } from "../../core/abort.ts";
-import { AbortError, throwIfAborted } from "../../core/errors.ts";
 import { RemoteEngineError, RemoteHttp } from "../remote-http.ts";
-import type { RemoteHttpOptions, RemoteReply } from "../remote-http.ts";
+import type { RemoteHttpOptions } from "../remote-http.ts";
 import {
   decodeForwardBackwardReply,
   decodeSampleReply,
   encodeForwardBackward,
-  ProtobufError,
   protobufContentType,
 } from "./protobuf.ts";
+import { checkShape, type FutureKind, type FutureOptions, FutureResults } from "./future-results.ts";
 import {
   capabilitiesSchema,
   clientConfigSchema,
   createdModelSchema,
-  failedSchema,
   forwardBackwardReplySchema,
   futureSchema,
   optimReplySchema,
@@ -30,19 +27,14 @@ import {
   savedWeightsSchema,
   sessionSchema,
   toForwardBackwardJson,
-  tryAgainSchema,
 } from "./wire.ts";
 import type { ForwardBackwardReply, ForwardBackwardWire, SampleReply } from "./wire.ts";
 
 export type WireForm = "protobuf" | "json";
 
-export interface TinkerClientOptions extends Omit<RemoteHttpOptions, "keyHeader"> {
+export interface TinkerClientOptions extends Omit<RemoteHttpOptions, "keyHeader">, FutureOptions {
   /** `auto`: protobuf, and JSON once the server has refused that. Default `auto`. */
   wire?: WireForm | "auto";
-  /** Longest wait for one result, in milliseconds. Default 30 minutes. */
-  futureTimeoutMs?: number;
-  /** How long one call waits for a result before it asks again, in milliseconds. Default 45,000. */
-  pollMs?: number;
   /** Between heartbeats of the session, in milliseconds. Default 10,000. */
   heartbeatMs?: number;
   /** Told of what doesn't stop anything, such as a heartbeat that failed. */
@@ -95,30 +87,31 @@ const sdkVersion = "0.25.0";
 /** For results of which nothing is needed. */
 const anything = z.unknown();
 
-interface Call<T> {
-  path: string;
-  /** For headers and messages. */
-  kind: string;
-  schema: z.ZodType<T>;
-  decode?: (bytes: Uint8Array) => T;
-  signal?: AbortSignal | undefined;
+/** A pass that the server has taken on. */
+export interface SubmittedPass {
+  requestId: string;
+  forwardOnly: boolean;
 }
 
 export class TinkerClient {
   readonly origin: string;
   private readonly http: RemoteHttp;
   private readonly options: TinkerClientOptions;
+  private readonly futures: FutureResults;
   private wire: WireForm | undefined;
   private session: Promise<string> | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
   private models = 0;
   private samplingSessions = 0;
   private samples = 0;
+  /** Ends when the last request with a sequence number was taken on. */
+  private lastInOrder: Promise<unknown> = Promise.resolve();
 
-  /** @throws ConfigError on a malformed URL */
+  /** @throws ConfigError on a malformed URL or key */
   constructor(options: TinkerClientOptions) {
     this.options = options;
     this.http = new RemoteHttp({ ...options, keyHeader: { name: "x-api-key" } });
+    this.futures = new FutureResults(this.http, options);
     this.origin = this.http.origin;
     this.wire = options.wire === "auto" ? undefined : options.wire;
   }
@@ -131,7 +124,9 @@ export class TinkerClient {
   /** Models that the server trains. @throws RemoteEngineError, AbortError */
   async capabilities(signal?: AbortSignal): Promise<ServerModel[]> {
     const path = "/api/v1/get_server_capabilities";
-    const reply = this.check(path, capabilitiesSchema, await this.http.sendForJson(path, { method: "GET", signal }));
+    // The first call of all: a wrong address shows within seconds.
+    const asked = await this.http.sendForJson(path, { method: "GET", attempts: 4, signal });
+    const reply = this.check(path, capabilitiesSchema, asked);
     return reply.supported_models.flatMap(({ model_name, max_context_length }) =>
       model_name ? [{ name: model_name, contextLength: max_context_length ?? undefined }] : [],
     );
@@ -178,39 +173,43 @@ export class TinkerClient {
       type: "create_model",
     };
     const created = this.check(path, createdModelSchema, await this.post(path, json, signal));
-    await this.retrieve(created.request_id, { path, kind: "CreateModel", schema: anything, signal });
+    await this.futures.retrieve(created.request_id, { path, name: "CreateModel", schema: anything, signal });
     return created.model_id;
   }
 
-  /** Frees what the server holds for a model. */
+  /** Frees what the server holds for a model. Asked once: a server frees what nobody uses by itself. */
   async unloadModel(modelId: string): Promise<void> {
     const path = "/api/v1/unload_model";
-    const reply = await this.post(path, { model_id: modelId, type: "unload_model" });
+    const json = { model_id: modelId, type: "unload_model" };
+    const reply = await this.http.sendForJson(path, { json, headers: idempotency(), attempts: 1 });
     const { request_id } = this.check(path, futureSchema, reply);
-    await this.retrieve(request_id, { path, kind: "UnloadModel", schema: anything });
+    await this.futures.retrieve(request_id, { path, name: "UnloadModel", schema: anything });
   }
 
-  /** Submits data; the promise inside is that of the result, so that submissions keep their order. */
-  async forwardBackward(
-    request: ForwardBackwardWire,
-    signal?: AbortSignal,
-  ): Promise<{ result: Promise<ForwardBackwardReply> }> {
+  /** Hands a pass to the server, which carries passes out in the order in which it got them. */
+  async submitForwardBackward(request: ForwardBackwardWire, signal?: AbortSignal): Promise<SubmittedPass> {
     const path = "/api/v1/forward_backward";
-    const submitted = await this.submitForwardBackward(path, request, signal);
-    const { request_id } = this.check(path, futureSchema, submitted);
-    const kind = request.forwardOnly ? "Forward" : "ForwardBackward";
-    const call = { path, kind, schema: forwardBackwardReplySchema, decode: decodeForwardBackwardReply, signal };
-    const result = this.retrieve(request_id, call);
-    // Whoever awaits it gets its error; until then it is nobody's fault.
-    result.catch(() => undefined);
-    return { result };
+    const reply = await this.inOrder(() => this.sendForwardBackward(path, request, signal));
+    const { request_id: requestId } = this.check(path, futureSchema, reply);
+    return { requestId, forwardOnly: request.forwardOnly };
+  }
+
+  /** What came of a pass. */
+  async retrieveForwardBackward(pass: SubmittedPass, signal?: AbortSignal): Promise<ForwardBackwardReply> {
+    return this.futures.retrieve(pass.requestId, {
+      path: "/api/v1/forward_backward",
+      name: pass.forwardOnly ? "Forward" : "ForwardBackward",
+      schema: forwardBackwardReplySchema,
+      decode: decodeForwardBackwardReply,
+      signal,
+    });
   }
 
   /** One optimizer step, and what the server measured. */
   async optimStep(modelId: string, seqId: number, adam: AdamWire): Promise<Record<string, number>> {
     const path = "/api/v1/optim_step";
     const json = { adam_params: adam, model_id: modelId, seq_id: seqId, type: "optim_step" };
-    const reply = await this.submit(path, json, { path, kind: "OptimStep", schema: optimReplySchema });
+    const reply = await this.submit(json, { path, name: "OptimStep", schema: optimReplySchema });
     return reply.metrics ?? {};
   }
 
@@ -223,8 +222,8 @@ export class TinkerClient {
       seq_id: seqId,
       type: "save_weights_for_sampler",
     };
-    const call = { path, kind: "SaveWeightsForSampler", schema: samplerWeightsSchema, signal };
-    const saved = await this.submit(path, json, call);
+    const kind = { path, name: "SaveWeightsForSampler", schema: samplerWeightsSchema, signal };
+    const saved = await this.submit(json, kind);
     if (saved.sampling_session_id) return saved.sampling_session_id;
     if (saved.path) return this.createSamplingSession({ model_path: saved.path }, signal);
     throw new RemoteEngineError("ENGINE_BAD_REPLY", `${this.origin}${path} gave neither a session nor a path.`);
@@ -265,22 +264,21 @@ export class TinkerClient {
       topk_prompt_logprobs: 0,
       type: "sample",
     };
-    const call = { path, kind: "Sample", schema: sampleReplySchema, decode: decodeSampleReply, signal };
-    return this.submit(path, json, call);
+    return this.submit(json, { path, name: "Sample", schema: sampleReplySchema, decode: decodeSampleReply, signal });
   }
 
   /** Keeps weights and optimizer state on the server under `name`, and gives their address there. */
   async saveWeights(modelId: string, seqId: number, name: string): Promise<string> {
     const path = "/api/v1/save_weights";
     const json = { model_id: modelId, path: name, seq_id: seqId, overwrite: false, type: "save_weights" };
-    return (await this.submit(path, json, { path, kind: "SaveWeights", schema: savedWeightsSchema })).path;
+    return (await this.submit(json, { path, name: "SaveWeights", schema: savedWeightsSchema })).path;
   }
 
   /** Restores what {@link saveWeights} kept. Only a model's first operation may be this. */
   async loadWeights(modelId: string, seqId: number, address: string): Promise<void> {
     const path = "/api/v1/load_weights";
     const json = { model_id: modelId, seq_id: seqId, path: address, optimizer: true, type: "load_weights" };
-    await this.submit(path, json, { path, kind: "LoadWeights", schema: anything });
+    await this.submit(json, { path, name: "LoadWeights", schema: anything });
   }
 
   /** Ends the heartbeat. */
@@ -289,12 +287,14 @@ export class TinkerClient {
     this.heartbeat = undefined;
   }
 
-  private async submit<T>(path: string, json: object, call: Call<T>): Promise<T> {
-    const { request_id } = this.check(path, futureSchema, await this.post(path, json, call.signal));
-    return this.retrieve(request_id, call);
+  private async submit<T>(json: object, kind: FutureKind<T>): Promise<T> {
+    const send = (): Promise<unknown> => this.post(kind.path, json, kind.signal);
+    const reply = await ("model_id" in json ? this.inOrder(send) : send());
+    const { request_id } = this.check(kind.path, futureSchema, reply);
+    return this.futures.retrieve(request_id, kind);
   }
 
-  private async submitForwardBackward(
+  private async sendForwardBackward(
     path: string,
     request: ForwardBackwardWire,
     signal: AbortSignal | undefined,
@@ -372,92 +372,15 @@ export class TinkerClient {
     }
   }
 
-  /**
-   * Waits for a result by asking again and again.
-   * @throws RemoteEngineError `TINKER_FUTURE_FAILED`, `TINKER_FUTURE_LOST`, `TINKER_FUTURE_TIMEOUT` …
-   */
-  private async retrieve<T>(requestId: string, call: Call<T>): Promise<T> {
-    const { futureTimeoutMs = 30 * 60_000, pollMs = 45_000 } = this.options;
-    const path = "/api/v1/retrieve_future";
-    const deadline = Date.now() + futureTimeoutMs;
-    for (let iteration = 0; Date.now() < deadline; iteration++) {
-      throwIfAborted(call.signal);
-      const started = Date.now();
-      let reply: RemoteReply;
-      try {
-        reply = await this.http.send(path, {
-          json: { request_id: requestId, allow_metadata_only: false },
-          // JSON is named second for servers that have nothing else.
-          ...(call.decode ? { accept: `${protobufContentType}, application/json` } : {}),
-          headers: { "x-tinker-request-iteration": String(iteration), "x-tinker-request-type": call.kind },
-          timeoutMs: Math.min(pollMs, Math.max(1, deadline - Date.now())),
-          signal: call.signal,
-          isRetryable: isTransient,
-        });
-      } catch (error) {
-        if (!isPending(error)) throw this.futureError(error, requestId, call);
-        // A server that answers "not yet" at once must not be asked without pause.
-        await sleep(Math.max(0, 250 - (Date.now() - started)), call.signal);
-        continue;
-      }
-      if (reply.contentType === protobufContentType) return this.decodeResult(path, reply, call);
-      const result = this.http.parseJson(path, reply);
-      if (tryAgainSchema.safeParse(result).success) {
-        await sleep(Math.max(0, 250 - (Date.now() - started)), call.signal);
-        continue;
-      }
-      const failed = failedSchema.safeParse(result);
-      if (failed.success) throw this.failed(requestId, call, failed.data.error);
-      return this.check(call.path, call.schema, result);
-    }
-    throw new RemoteEngineError(
-      "TINKER_FUTURE_TIMEOUT",
-      `${this.origin}${call.path}: no result of request ${requestId} (${call.kind}) within ${Math.round(futureTimeoutMs / 1000)} s. The server may be overloaded or stuck; look at its log, or allow more time.`,
-      { retryable: true, requestId },
-    );
-  }
-
-  private decodeResult<T>(path: string, reply: RemoteReply, call: Call<T>): T {
-    if (!call.decode) throw this.http.badReply(path, reply, `${call.kind} was answered in protobuf`);
-    try {
-      return call.decode(reply.bytes);
-    } catch (error) {
-      if (!(error instanceof ProtobufError)) throw error;
-      throw this.http.badReply(path, reply, error.message, error);
-    }
-  }
-
-  private futureError(error: unknown, requestId: string, call: Call<unknown>): unknown {
-    if (!(error instanceof RemoteEngineError) || error instanceof AbortError) return error;
-    if (error.status === 404 || error.status === 410) {
-      return new RemoteEngineError(
-        "TINKER_FUTURE_LOST",
-        `${this.origin} no longer knows request ${requestId} (${call.kind}): it was restarted, or the session expired. Go on from the last saved state.`,
-        { status: error.status, requestId, cause: error },
-      );
-    }
-    return error.status === 400 ? this.failed(requestId, call, error.message, error) : error;
-  }
-
-  private failed(requestId: string, call: Call<unknown>, said: string, cause?: unknown): RemoteEngineError {
-    return new RemoteEngineError(
-      "TINKER_FUTURE_FAILED",
-      `${this.origin}: request ${requestId} (${call.kind}) failed on the server: ${this.http.redact(said)}`,
-      { requestId, cause },
-    );
-  }
-
   private check<T>(path: string, schema: z.ZodType<T>, value: unknown): T {
-    const result = schema.safeParse(value);
-    if (result.success) return result.data;
-    const what = result.error.issues
-      .map(({ path: at, message }) => `${at.join(".") || "reply"}: ${message}`)
-      .join("; ");
-    throw new RemoteEngineError(
-      "ENGINE_BAD_REPLY",
-      `${this.origin}${path} answered in an unknown shape (${what}). Check that it is a Tinker server, and its version.`,
-      { cause: result.error },
-    );
+    return checkShape(`${this.origin}${path}`, schema, value);
+  }
+
+  /** Sends a request with a sequence number when the one before has arrived, so that they arrive in order. */
+  private inOrder<T>(send: () => Promise<T>): Promise<T> {
+    const sent = this.lastInOrder.then(send);
+    this.lastInOrder = sent.catch(() => undefined);
+    return sent;
   }
 }
 
@@ -477,14 +400,4 @@ function asLost(error: unknown): unknown {
 /** Whether a server that knows JSON only would answer so. */
 function refusesProtobuf(error: unknown): boolean {
   return error instanceof RemoteEngineError && [400, 415, 422].includes(error.status ?? 0);
-}
-
-/** Whether a result is still being waited for. */
-function isPending(error: unknown): boolean {
-  return error instanceof RemoteEngineError && (error.status === 408 || error.code === "ENGINE_TIMEOUT");
-}
-
-/** Whether asking for a result may soon work again; a wait that ran out is no failure. */
-function isTransient(error: unknown): boolean {
-  return error instanceof RemoteEngineError && error.retryable && !isPending(error);
 }

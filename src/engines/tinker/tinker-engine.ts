@@ -2,7 +2,6 @@
  * The policy on a server that speaks the Tinker API: SkyRL on GPUs, the hosted service, or `rec-r1 engine serve` on another
  * machine. Weights, gradients and optimizer are there; here are prompts, completions and the losses' bookkeeping.
  */
-import { randomUUID } from "node:crypto";
 import { CheckpointError, ConfigError, EngineError } from "../../core/errors.ts";
 import { loadTokenizer } from "../../models/load.ts";
 import type {
@@ -34,9 +33,11 @@ import {
   toServerDatum,
   toSurrogateDatum,
 } from "./express-loss.ts";
+import { checkData, checkSampling, checkTemperature } from "./check-requests.ts";
 import { computeTerms, tokenWeights } from "./loss-terms.ts";
 import { readSavedState, writeSavedState } from "./saved-state.ts";
 import { toSample } from "./samples.ts";
+import { ServerPolicy } from "./server-policy.ts";
 import type { DatumWire } from "./wire.ts";
 
 export interface TinkerEngineOptions extends TinkerClientOptions {
@@ -54,9 +55,13 @@ export interface TinkerEngineOptions extends TinkerClientOptions {
   contextLength?: number;
   /** How the server adds up a batch; `auto` finds out (see {@link Reduction}). Default `auto`. */
   reduction?: Reduction | "auto";
-  /** Sampling requests open at once; the server's own limit holds besides. Default 64. */
+  /** Requests open at once, 4 at least; all but two of them may be sampling, where the server allows so many. Default 64. */
   maxOpenRequests?: number;
 }
+
+const defaultOpenRequests = 64;
+/** Requests that sampling leaves to training and to the heartbeat. */
+const keptFree = 2;
 
 interface Connection {
   client: TinkerClient;
@@ -81,22 +86,17 @@ export class TinkerEngine implements Engine {
   private readonly baseModel: string;
   private reduction: Reduction | undefined;
   private readonly loraRank: number;
-  private readonly seed: number;
+  private readonly policy: ServerPolicy;
   private readonly openSamples: RequestLimit;
-  private modelId: Promise<string> | undefined;
-  private sequence = 0;
-  private policySampler: Promise<string> | undefined;
-  private referenceSampler: Promise<string> | undefined;
   /** Data whose gradients wait on the server: of the first call and in all. */
   private pending = { first: 0, total: 0 };
-  private mustDropGradients = false;
   /** Losses that the server turned out not to have. */
   private readonly refusedLosses = new Set<string>();
   private closed = false;
 
   private constructor(connection: Connection, options: TinkerEngineOptions) {
     const { client, limits, baseModel, tokenizer, contextLength, reduction } = connection;
-    const { loraRank = 16, seed = 0, maxOpenRequests = 64 } = options;
+    const { loraRank = 16, seed = 0, maxOpenRequests = defaultOpenRequests } = options;
     this.client = client;
     this.limits = limits;
     this.baseModel = baseModel;
@@ -104,8 +104,8 @@ export class TinkerEngine implements Engine {
     this.contextLength = contextLength;
     this.reduction = reduction;
     this.loraRank = loraRank;
-    this.seed = seed;
-    this.openSamples = new RequestLimit(Math.min(maxOpenRequests, limits.openSamples ?? maxOpenRequests));
+    this.policy = new ServerPolicy(client, { baseModel, loraRank, seed });
+    this.openSamples = new RequestLimit(Math.min(maxOpenRequests - keptFree, limits.openSamples ?? Infinity));
     this.description = {
       engine: "tinker",
       server: client.origin,
@@ -119,7 +119,11 @@ export class TinkerEngine implements Engine {
    * @throws ConfigError, ModelError, RemoteEngineError, AbortError
    */
   static async connect(options: TinkerEngineOptions, signal?: AbortSignal): Promise<TinkerEngine> {
-    const client = new TinkerClient(options);
+    const { maxOpenRequests = defaultOpenRequests } = options;
+    if (!(maxOpenRequests >= 4)) {
+      throw new ConfigError("BAD_OPTION", `maxOpenRequests: expected a number of at least 4, got ${maxOpenRequests}.`);
+    }
+    const client = new TinkerClient({ ...options, maxOpenRequests });
     try {
       const models = await client.capabilities(signal);
       const [limits, title] = await Promise.all([client.limits(signal), client.serverTitle(signal)]);
@@ -151,9 +155,11 @@ export class TinkerEngine implements Engine {
   async sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]> {
     this.checkOpen();
     if (prompts.length === 0) return [];
-    this.checkSampling(prompts, params);
+    checkSampling(prompts, params, this.contextLength);
     const { signal, temperature, topP = 1, topK = 0, seed, n, maxTokens, onProgress } = params;
-    const samplingSessionId = await (params.weights === "reference" ? this.openReference() : this.openPolicySampler());
+    const samplingSessionId = await (params.weights === "reference"
+      ? this.policy.openReference()
+      : this.policy.openSampler());
     const stopIds = [...this.tokenizer.endIds, ...(params.stopIds ?? [])];
     const shared = { samplingSessionId, n, maxTokens, temperature, topP, topK, seed, stopIds };
     let done = 0;
@@ -174,13 +180,13 @@ export class TinkerEngine implements Engine {
     this.checkOpen();
     const shape = resolveLoss(loss);
     checkTemperature(loss.temperature);
-    this.checkData(data);
+    checkData(data, this.contextLength);
     if (data.length === 0) return { loss: 0, logprobs: [], metrics: {} };
-    await this.dropGradientsIfAsked();
+    const pending = this.pendingNow();
     const batch = loss.batch ?? countBatch(data);
     const weights = data.map((datum) => tokenWeights(datum, loss, shape, batch));
     // Later calls before the same optimizer step are scaled alike, so that all weigh as they should.
-    const averagedOver = this.pending.first || data.length;
+    const averagedOver = pending.first || data.length;
     this.reduction ??= await this.findReduction(data[0] as Datum, signal);
     const { reduction } = this;
     const factors = data.map((datum) => reductionFactor(reduction, datum, averagedOver));
@@ -205,7 +211,7 @@ export class TinkerEngine implements Engine {
       );
     };
     const logprobs = await this.trainOn(findServerLoss(shape, reduction), { data, expressed, surrogate, signal });
-    this.pending = { first: averagedOver, total: this.pending.total + data.length };
+    this.pending = { first: averagedOver, total: pending.total + data.length };
     const records = new Map(data.map((datum, i) => [datum, { logprobs: logprobs[i] as Float32Array } as TokenRecord]));
     const total = data.reduce((sum, datum, i) => {
       const own = { loss, shape, weights: weights[i] as Float64Array };
@@ -216,11 +222,10 @@ export class TinkerEngine implements Engine {
 
   async optimStep(params: AdamParams): Promise<OptimResult> {
     this.checkOpen();
-    await this.dropGradientsIfAsked();
-    const { first, total } = this.pending;
+    const { first, total } = this.pendingNow();
     if (total === 0) return { gradNorm: 0, applied: false };
     const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, maxGradNorm = 1 } = params;
-    const metrics = await this.client.optimStep(await this.openModel(), this.nextSequence(), {
+    const metrics = await this.policy.optimStep({
       learning_rate: learningRate,
       beta1,
       beta2,
@@ -229,7 +234,6 @@ export class TinkerEngine implements Engine {
       grad_clip_norm: Number.isFinite(maxGradNorm) ? maxGradNorm : 0,
     });
     this.pending = { first: 0, total: 0 };
-    this.policySampler = undefined;
     if (metrics.applied === 0) return { gradNorm: metrics.grad_norm ?? Number.NaN, applied: false };
     const [, reported = Number.NaN] = Object.entries(metrics).find(([name]) => /grad_?norm/i.test(name)) ?? [];
     // The server's average was over the data of all calls, ours over those of the first.
@@ -238,7 +242,7 @@ export class TinkerEngine implements Engine {
 
   async zeroGrad(): Promise<void> {
     this.checkOpen();
-    if (this.pending.total > 0) this.mustDropGradients = true;
+    if (this.pending.total > 0) this.policy.dropGradients();
     await Promise.resolve();
   }
 
@@ -248,10 +252,10 @@ export class TinkerEngine implements Engine {
   ): Promise<Float32Array[]> {
     this.checkOpen();
     checkTemperature(temperature);
-    this.checkData(data);
+    checkData(data, this.contextLength);
     if (data.length === 0) return [];
     if (weights === "policy") return this.forward(data, signal);
-    const samplingSessionId = await this.openReference();
+    const samplingSessionId = await this.policy.openReference();
     const shared = { samplingSessionId, n: 1, maxTokens: 1, temperature: 1, topP: 1, topK: 0, seed: 0, stopIds: [] };
     return this.each(data, signal, async ({ prompt, completion }, own) => {
       const asked = { ...shared, prompt: [...prompt, ...completion], promptLogprobs: true };
@@ -264,7 +268,7 @@ export class TinkerEngine implements Engine {
 
   async saveState(dir: string): Promise<void> {
     this.checkOpen();
-    const address = await this.saveOnServer();
+    const address = await this.policy.save();
     const { baseModel, loraRank } = this;
     await writeSavedState(dir, { address, server: this.client.origin, baseModel, loraRank });
   }
@@ -273,7 +277,8 @@ export class TinkerEngine implements Engine {
     this.checkOpen();
     const { address, server } = await readSavedState(dir, { baseModel: this.baseModel, loraRank: this.loraRank });
     try {
-      await this.reload(address);
+      this.pending = { first: 0, total: 0 };
+      await this.policy.load(address);
     } catch (error) {
       if (!(error instanceof RemoteEngineError) || error.retryable) throw error;
       throw new CheckpointError(
@@ -287,8 +292,7 @@ export class TinkerEngine implements Engine {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    const model = await this.modelId?.catch(() => undefined);
-    if (model !== undefined) await this.client.unloadModel(model).catch(() => undefined);
+    await this.policy.close();
     this.client.close();
   }
 
@@ -315,7 +319,9 @@ export class TinkerEngine implements Engine {
       try {
         return await this.pass(expressed(own), data, { ...own, forwardOnly: false }, signal);
       } catch (error) {
-        if (own.lossFn === surrogateLoss.lossFn || !refusesLoss(error)) throw explainRefusal(error, own.lossFn);
+        // A part of the batch that was taken on already can't be taken back alone.
+        const isFinal = own.lossFn === surrogateLoss.lossFn || this.policy.dropsGradients || !refusesLoss(error);
+        if (isFinal) throw explainRefusal(error, own.lossFn);
         this.refusedLosses.add(own.lossFn);
       }
     }
@@ -331,18 +337,9 @@ export class TinkerEngine implements Engine {
    * with its log-probs.
    */
   private async findReduction(datum: Datum, signal: AbortSignal | undefined): Promise<Reduction> {
-    const { result } = await this.client.forwardBackward(
-      {
-        modelId: await this.openModel(signal),
-        seqId: this.nextSequence(),
-        data: [toForwardDatum(datum)],
-        lossFn: "cross_entropy",
-        lossFnConfig: {},
-        forwardOnly: true,
-      },
-      signal,
-    );
-    return (await result).outputs[0]?.elementwise_loss ? "sequence_mean" : "sum";
+    const part = { data: [toForwardDatum(datum)], lossFn: "cross_entropy", lossFnConfig: {} };
+    const [output] = await this.policy.pass([part], { forwardOnly: true, signal });
+    return output?.elementwise_loss ? "sequence_mean" : "sum";
   }
 
   private forward(
@@ -360,13 +357,8 @@ export class TinkerEngine implements Engine {
     { lossFn, config, forwardOnly }: ServerLoss & { forwardOnly: boolean },
     signal: AbortSignal | undefined,
   ): Promise<Float32Array[]> {
-    const modelId = await this.openModel(signal);
-    const results = [];
-    for (const chunk of chunkData(wire, this.limits)) {
-      const request = { modelId, seqId: this.nextSequence(), data: chunk, lossFn, lossFnConfig: config, forwardOnly };
-      results.push((await this.client.forwardBackward(request, signal)).result);
-    }
-    const outputs = (await Promise.all(results)).flatMap((reply) => reply.outputs);
+    const parts = chunkData(wire, this.limits).map((chunk) => ({ data: chunk, lossFn, lossFnConfig: config }));
+    const outputs = await this.policy.pass(parts, { forwardOnly, signal });
     return data.map(({ completion }, i) => {
       const logprobs = outputs[i]?.logprobs?.slice(-completion.length);
       if (logprobs?.length === completion.length) return logprobs;
@@ -392,97 +384,14 @@ export class TinkerEngine implements Engine {
     }
   }
 
-  private openModel(signal?: AbortSignal): Promise<string> {
-    this.modelId ??= this.createModel(signal).catch((error: unknown) => {
-      this.modelId = undefined;
-      throw error;
-    });
-    return this.modelId;
-  }
-
-  private createModel(signal?: AbortSignal): Promise<string> {
-    const { baseModel, loraRank, seed } = this;
-    this.sequence = 0;
-    return this.client.createModel({ baseModel, loraRank, seed }, signal);
-  }
-
-  /** A sampler of the weights as they are now. */
-  private openPolicySampler(): Promise<string> {
-    this.policySampler ??= this.openModel()
-      .then((modelId) => this.client.saveWeightsForSampler(modelId, this.nextSequence()))
-      .catch((error: unknown) => {
-        this.policySampler = undefined;
-        throw error;
-      });
-    return this.policySampler;
-  }
-
-  private openReference(): Promise<string> {
-    this.referenceSampler ??= this.client
-      .createSamplingSession({ base_model: this.baseModel })
-      .catch((error: unknown) => {
-        this.referenceSampler = undefined;
-        throw error;
-      });
-    return this.referenceSampler;
-  }
-
-  private async saveOnServer(): Promise<string> {
-    return this.client.saveWeights(await this.openModel(), this.nextSequence(), `rec-r1-${randomUUID().slice(0, 13)}`);
-  }
-
-  /** A new model with the saved weights and optimizer state: loading must be a model's first operation. */
-  private async reload(address: string): Promise<void> {
-    const before = await this.modelId?.catch(() => undefined);
-    this.modelId = undefined;
-    this.policySampler = undefined;
-    this.pending = { first: 0, total: 0 };
-    this.mustDropGradients = false;
-    // Servers hold few adapters at a time, so the old one goes first.
-    if (before !== undefined) await this.client.unloadModel(before).catch(() => undefined);
-    const model = await this.openModel();
-    try {
-      await this.client.loadWeights(model, this.nextSequence(), address);
-    } catch (error) {
-      this.modelId = undefined;
-      throw error;
-    }
-  }
-
-  /** The API can't drop gradients: the state goes into a new model, which has none. */
-  private async dropGradientsIfAsked(): Promise<void> {
-    if (this.mustDropGradients) await this.reload(await this.saveOnServer());
-  }
-
-  private nextSequence(): number {
-    return ++this.sequence;
+  /** Data whose gradients wait, but for those that are to be dropped. */
+  private pendingNow(): { first: number; total: number } {
+    if (this.policy.dropsGradients) this.pending = { first: 0, total: 0 };
+    return this.pending;
   }
 
   private badReply(what: string): RemoteEngineError {
     return new RemoteEngineError("ENGINE_BAD_REPLY", `${this.client.origin} gave ${what}.`);
-  }
-
-  private checkSampling(prompts: readonly TokenIds[], params: SamplingParams): void {
-    const { maxTokens, minP = 0, ignoreEnd = false } = params;
-    if (minP > 0) throw new EngineError("ENGINE_SAMPLING", "The Tinker API has no minP; leave it at 0.");
-    if (ignoreEnd) throw new EngineError("ENGINE_SAMPLING", "The Tinker API can't be told to ignore end tokens.");
-    for (const prompt of prompts) this.checkLength(prompt, maxTokens);
-  }
-
-  private checkData(data: readonly Pick<Datum, "prompt" | "completion">[]): void {
-    for (const { prompt, completion } of data) {
-      if (completion.length === 0) throw new EngineError("ENGINE_EMPTY_DATUM", "A datum has an empty completion.");
-      this.checkLength(prompt, completion.length);
-    }
-  }
-
-  private checkLength(prompt: TokenIds, more: number): void {
-    if (prompt.length === 0) throw new EngineError("ENGINE_EMPTY_PROMPT", "A prompt has no tokens.");
-    if (prompt.length + more <= this.contextLength) return;
-    throw new EngineError(
-      "ENGINE_CONTEXT",
-      `A prompt of ${prompt.length} tokens and ${more} more exceed the model's ${this.contextLength}. Shorten the prompt or lower maxTokens.`,
-    );
   }
 
   private checkOpen(): void {
@@ -501,14 +410,6 @@ function chooseModel(models: readonly ServerModel[], options: TinkerEngineOption
   throw new ConfigError(
     "TINKER_MODEL",
     `${origin} has no model ${JSON.stringify(wanted ?? "")}; it has: ${names.join(", ") || "none"}. Give one of them as baseModel.`,
-  );
-}
-
-function checkTemperature(temperature = 1): void {
-  if (temperature === 1) return;
-  throw new EngineError(
-    "TINKER_TEMPERATURE",
-    `A Tinker server gives log-probs at temperature 1 only, asked for ${temperature}. Set the sampling temperature of training to 1.`,
   );
 }
 
