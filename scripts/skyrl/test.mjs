@@ -86,7 +86,18 @@ function train(engine, runDir, more, onStep) {
   const task = join(root, "examples/icon-search/task.ts");
   const [steps, prompts, groupSize] = [option("steps", "10"), option("prompts", "4"), option("group-size", "4")];
   const settings = [
-    ...["--engine", engine, "--run", runDir, "--steps", steps, "--prompts-per-step", prompts, "--group-size", groupSize],
+    ...[
+      "--engine",
+      engine,
+      "--run",
+      runDir,
+      "--steps",
+      steps,
+      "--prompts-per-step",
+      prompts,
+      "--group-size",
+      groupSize,
+    ],
     ...["--max-tokens", "12", "--lora-rank", "8", "--eval-every", "0", "--checkpoint-every", "2", "--no-doctor"],
   ];
   const child = spawn(process.execPath, [join(root, "dist/cli/main.js"), "train", task, ...settings, ...more], {

@@ -54,6 +54,8 @@ async function contents(dir: string): Promise<string> {
   return (await Promise.all(files.map((file) => readFile(file, "latin1")))).join("\n");
 }
 
+const expectNoKeyIn = (text: string): void => expect(text).not.toContain(key);
+
 describe("rec-r1 train --engine URL", () => {
   it("trains as it does here, and keeps the key out of everything", async () => {
     const { url } = await serve("states-a");
@@ -69,8 +71,7 @@ describe("rec-r1 train --engine URL", () => {
     expect(await reward("there")).toBe(await reward("here"));
     const manifest = await readFile(join(folder, "there/config.json"), "utf8");
     expect(manifest).toContain(url);
-    for (const text of [await contents(join(folder, "there")), there.stdout, there.stderr])
-      expect(text).not.toContain(key);
+    expectNoKeyIn((await contents(folder)) + there.stdout + there.stderr);
 
     const evaluated = await runProcess(folder, [
       "eval",
@@ -91,7 +92,11 @@ describe("rec-r1 train --engine URL", () => {
     const wrong = await train(url, "wrong", "--steps", "1");
     expect(wrong.code).not.toBe(0);
     expect(wrong.stderr).toMatch(/refused the key \(401\); check the environment variable TINKER_API_KEY/);
-    expect(wrong.stderr).not.toContain(key);
+    expectNoKeyIn(wrong.stdout + wrong.stderr);
+    expectNoKeyIn(await contents(folder));
+    const misplaced = await train(url, "misplaced", "--steps", "1", "--api-key-env", key);
+    expect(misplaced.stderr).toMatch(/KEY_NAME/);
+    expectNoKeyIn(misplaced.stdout + misplaced.stderr);
     const full = await train(url, "full", "--steps", "1", "--full");
     expect(full.stderr).toMatch(/full: an engine on a server trains an adapter/);
     const secret = await train("http://user:hunter2@127.0.0.1:9", "secret", "--steps", "1");
@@ -110,6 +115,8 @@ describe("rec-r1 train --engine URL", () => {
     await first.close();
     const stopped = await running;
     expect(stopped.code).not.toBe(0);
+    expect(stopped.stderr).toMatch(/Go on with: rec-r1 train task\.ts --run killed --resume/);
+    expectNoKeyIn((await contents(join(folder, "killed"))) + stopped.stdout + stopped.stderr);
     const done = await stepsDone();
     expect(done).toBeLessThan(60);
 
@@ -125,6 +132,37 @@ describe("rec-r1 train --engine URL", () => {
     ]);
     expect(resumed.code, resumed.stderr).toBe(0);
     expect(await stepsDone()).toBe(done + 3);
+  });
+});
+
+describe("a failure that no other try helps", () => {
+  it("stops the run, which is saved up to its last whole step, and goes on later", async () => {
+    let steps = 0;
+    const model = await loadModel(join(folder, "model"));
+    const failing = (engine: LocalEngine): LocalEngine => {
+      const forwardBackward = engine.forwardBackward.bind(engine);
+      engine.forwardBackward = async (...given) => {
+        if (++steps === 4) throw new Error("out of memory");
+        return forwardBackward(...given);
+      };
+      return engine;
+    };
+    const server = await listenTinker({
+      modelName: model.name,
+      contextLength: model.config.contextLength,
+      openPolicy: async ({ loraRank, seed }) => failing(new LocalEngine(model, { loraRank, seed, threads: 1 })),
+      dir: join(folder, "states-d"),
+      port: 0,
+    });
+    onTestFinished(() => server.close());
+    const options = ["--steps", "6", "--eval-every", "0", "--checkpoint-every", "100"];
+    const stopped = await train(server.url, "saved", ...options);
+    expect(stopped.code).not.toBe(0);
+    expect(stopped.stderr).toMatch(/TINKER_FUTURE_FAILED/);
+    expect(stopped.stderr).toMatch(/out of memory/);
+    const resumed = await runProcess(folder, ["train", "task.ts", "--run", "saved", "--resume"]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(resumed.stdout + resumed.stderr).toMatch(/resumed after step 3/);
   });
 });
 

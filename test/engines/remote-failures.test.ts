@@ -38,7 +38,7 @@ function open(...answers: Answer[]): { http: RemoteHttp; calls: ReturnType<typeo
   const { fetch, calls } = scripted(...answers);
   const keyHeader = { name: "x-api-key" };
   return {
-    http: new RemoteHttp({ url, apiKey: key, keyHeader, keyHint: "TINKER_API_KEY", fetch, maxDelayMs: 1 }),
+    http: new RemoteHttp({ url, apiKey: key, keyHeader, keyHint: "TINKER_API_KEY", fetch, maxDelayMs: 1, attempts: 6 }),
     calls,
   };
 }
@@ -89,6 +89,19 @@ describe("requests to a server", () => {
     const attempt = http.send("/x", { json: {}, signal: controller.signal });
     controller.abort();
     await expect(attempt).rejects.toBeInstanceOf(AbortError);
+  });
+
+  it("wait for a server that is away once, and ask it once from then on until it answers", async () => {
+    const { http, calls } = open(...Array.from({ length: 7 }, () => refused), { body: {} }, refused);
+    const lengths: number[] = [];
+    for (const code of ["ENGINE_UNREACHABLE", "ENGINE_UNREACHABLE", undefined, "ENGINE_UNREACHABLE"]) {
+      const before = calls.length;
+      const attempt = http.send("/x", { json: {} });
+      if (code) expect((await failureOf(attempt)).code).toBe(code);
+      else await attempt;
+      lengths.push(calls.length - before);
+    }
+    expect(lengths).toEqual([6, 1, 1, 6]);
   });
 
   it("carry the server's id of the request", async () => {

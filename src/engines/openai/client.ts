@@ -191,7 +191,7 @@ export class OpenAiClient {
   private count(usage: z.output<typeof usageSchema>): void {
     const { prompt_tokens, completion_tokens } = usage ?? {};
     this.used.requests++;
-    if (prompt_tokens == null || completion_tokens == null) this.used.unmetered++;
+    if (typeof prompt_tokens !== "number" || typeof completion_tokens !== "number") this.used.unmetered++;
     this.used.promptTokens += prompt_tokens ?? 0;
     this.used.completionTokens += completion_tokens ?? 0;
     const { input, output } = this.prices;

@@ -177,13 +177,20 @@ export class TinkerClient {
     return created.model_id;
   }
 
-  /** Frees what the server holds for a model. Asked once: a server frees what nobody uses by itself. */
-  async unloadModel(modelId: string): Promise<void> {
+  /**
+   * Asks the server once to free what it holds for a model, which it does by itself when nobody uses it.
+   * @returns the request's id, for {@link TinkerClient.awaitUnload}
+   */
+  async requestUnload(modelId: string): Promise<string> {
     const path = "/api/v1/unload_model";
     const json = { model_id: modelId, type: "unload_model" };
-    const reply = await this.http.sendForJson(path, { json, headers: idempotency(), attempts: 1 });
-    const { request_id } = this.check(path, futureSchema, reply);
-    await this.futures.retrieve(request_id, { path, name: "UnloadModel", schema: anything });
+    const reply = await this.http.sendForJson(path, { json, headers: idempotency(), attempts: 1, timeoutMs: 10_000 });
+    return this.check(path, futureSchema, reply).request_id;
+  }
+
+  /** Waits until a model is freed. */
+  async awaitUnload(requestId: string): Promise<void> {
+    await this.futures.retrieve(requestId, { path: "/api/v1/unload_model", name: "UnloadModel", schema: anything });
   }
 
   /** Hands a pass to the server, which carries passes out in the order in which it got them. */

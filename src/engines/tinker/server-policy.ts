@@ -110,14 +110,17 @@ export class ServerPolicy {
     this.origin = address;
     this.hasUnwantedGradients = false;
     // Servers hold few adapters at a time, so the old one goes first.
-    if (before !== undefined) await this.client.unloadModel(before).catch(() => undefined);
+    if (before !== undefined) {
+      const freeing = this.client.requestUnload(before);
+      await freeing.then((requestId) => this.client.awaitUnload(requestId)).catch(() => undefined);
+    }
     await this.openModel();
   }
 
   /** Frees the model on the server. */
   async close(): Promise<void> {
     const modelId = await this.modelId?.catch(() => undefined);
-    if (modelId !== undefined) await this.client.unloadModel(modelId).catch(() => undefined);
+    if (modelId !== undefined) await this.client.requestUnload(modelId).catch(() => undefined);
   }
 
   private openModel(signal?: AbortSignal): Promise<string> {

@@ -66,7 +66,7 @@ describe("the engine over OpenAI's API", () => {
       },
     });
     expect(new Set(asked.map(({ body }) => body.seed)).size).toBe(4);
-    expect(engine.account).toEqual({ requests: 4, promptTokens: 40, completionTokens: 12, cost: 64 });
+    expect(engine.account).toEqual({ requests: 4, promptTokens: 40, completionTokens: 12, unmetered: 0, cost: 64 });
     expect(JSON.stringify(engine.description)).not.toContain(key);
   });
 
@@ -75,9 +75,30 @@ describe("the engine over OpenAI's API", () => {
     const engine = new OpenAiEngine({ ...options, fetch });
     const [row] = await engine.sample([engine.tokenizer.encodeChat([])], { ...params, n: 1 });
     expect(row).toEqual([{ ids: [], logprobs: new Float32Array(0), text: "", stopReason: "length" }]);
+    expect(engine.account).toMatchObject({ requests: 1, unmetered: 1, cost: 0 });
     const other = new OpenAiEngine({ ...options, fetch: server(() => chatReply("ab")).fetch });
     const [blind] = await other.sample([other.tokenizer.encodeChat([])], { ...params, n: 1 });
     expect(Array.from(blind?.[0]?.logprobs ?? [])).toEqual([Number.NaN, Number.NaN]);
+  });
+
+  it("samples by plain completions where it is told to, from a text that may be given", async () => {
+    const reply = { choices: [{ text: " blue", finish_reason: "length" }] };
+    const { fetch, asked } = server(() => ({ body: reply }));
+    const messages = [
+      { role: "system", content: "One word." },
+      { role: "user", content: "The sky is" },
+    ] as const;
+    const template = (said: readonly { role: string; content: string }[]): string =>
+      said.map(({ role, content }) => `${role}: ${content}`).join("\n");
+    for (const more of [{}, { template }]) {
+      const engine = new OpenAiEngine({ ...options, fetch, api: "completions", ...more });
+      const [row] = await engine.sample([engine.tokenizer.encodeChat([...messages])], { ...params, n: 1 });
+      expect(row?.[0]).toMatchObject({ text: " blue", stopReason: "length" });
+    }
+    expect(asked.map(({ path, body }) => [path, body.prompt])).toEqual([
+      ["/v1/completions", "One word.\n\nThe sky is"],
+      ["/v1/completions", "system: One word.\nuser: The sky is"],
+    ]);
   });
 
   it("leaves out what a server refuses by name, and remembers", async () => {

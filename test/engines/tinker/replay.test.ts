@@ -65,7 +65,7 @@ runsWhere("the client against SkyRL 0.3, in JSON", () => {
         lossFnConfig: {},
         forwardOnly: false,
       };
-      const reply = await (await client.forwardBackward(request)).result;
+      const reply = await client.retrieveForwardBackward(await client.submitForwardBackward(request));
       const id = (pass.response as { request_id: string }).request_id;
       const recorded = exchanges.find(({ request }) => (request as { request_id?: string })?.request_id === id);
       const outputs = (recorded?.response as { loss_fn_outputs: { logprobs: { data: number[] } }[] }).loss_fn_outputs;
@@ -120,7 +120,7 @@ runsWhere("the client against SkyRL 0.4, in protobuf", () => {
         lossFn: pass.request_decoded?.loss_fn,
         seqId: pass.request_decoded?.seq_id,
       });
-      const reply = await (await client.forwardBackward(wire)).result;
+      const reply = await client.retrieveForwardBackward(await client.submitForwardBackward(wire));
       const id = (pass.response as { request_id: string }).request_id;
       const recorded = exchanges.find(({ request }) => (request as { request_id?: string })?.request_id === id);
       const [record] = (recorded?.response_decoded?.loss_fn_outputs ?? []) as {
@@ -145,8 +145,8 @@ runsWhere("the client against SkyRL 0.4, in protobuf", () => {
     const { exchanges, client } = await open("protobuf");
     const refused = ofPath(exchanges, "forward_backward").findIndex(({ status }) => status === 422);
     const wire = ofPath(exchanges, "forward_backward").map(({ request }) => decodeForwardBackward(request as Buffer));
-    for (const request of wire.slice(0, refused)) await client.forwardBackward(request);
-    const attempt = client.forwardBackward(wire[refused] as ForwardBackwardWire);
+    for (const request of wire.slice(0, refused)) await client.submitForwardBackward(request);
+    const attempt = client.submitForwardBackward(wire[refused] as ForwardBackwardWire);
     await expect(attempt).rejects.toMatchObject({ code: "ENGINE_REFUSED", status: 422 });
     await expect(attempt).rejects.toThrow(/Input should be 'cross_entropy', 'importance_sampling', 'ppo'/);
   });
