@@ -6,9 +6,11 @@ import { join } from "node:path";
 import { z } from "zod";
 import { listOptions, resolveConfig } from "../core/config.ts";
 import { ConfigError, DataError } from "../core/errors.ts";
+import { suggestion } from "../core/suggest.ts";
+import { selectDomain } from "../datasets/amazon-c4.ts";
 import { readPurchases, selectSetting, splitPurchases, type HistorySplits } from "../datasets/amazon-reviews.ts";
 import { readBeir, readTrecCollection } from "../datasets/beir.ts";
-import { readEsci, type EsciOptions } from "../datasets/esci.ts";
+import { readEsci, type EsciLabel, type EsciOptions } from "../datasets/esci.ts";
 import { readCategories, readItems, type ItemRow } from "../datasets/items.ts";
 import { readPaperConversations } from "../datasets/paper-files.ts";
 import { readSearchFile } from "../datasets/read-search.ts";
@@ -53,7 +55,11 @@ export const presetOptionsSchema = z.object({
   locale: z.string().default("us").describe("ESCI: locale of queries and products"),
   version: z.enum(["small", "large"]).default("large").describe("ESCI: version of the dataset"),
   labels: z.string().default("ESCI").describe("ESCI: labels that count as judged; the paper's are E"),
-  domain: z.string().optional().describe("only held-out queries whose first item has this category"),
+  pool: z
+    .boolean()
+    .default(false)
+    .describe("ESCI: judged products that the catalogue lacks are left out, as the authors do with their pool"),
+  domain: z.string().optional().describe("product search: only test queries whose first item has this category"),
   candidates: z.number().int().min(2).max(100).default(10).describe("re-ranking: candidates from the first stage"),
 });
 type PresetOptions = z.output<typeof presetOptionsSchema>;
@@ -82,6 +88,7 @@ export async function openPreset(argument: string, data: string | undefined): Pr
   const folder = await scanDataFolder(data);
   if (name === "next-item") return openNextItem(folder, options);
   const sources = await searchSources(folder, options);
+  if (options.domain !== undefined) sources.test = await ofDomain(sources.test, folder, options.domain, options);
   return name === "product-search"
     ? openProductSearch(folder, sources, options)
     : openReRanking(folder, sources, options);
@@ -132,29 +139,11 @@ type Sources<E> = Partial<Record<SplitName, DataSource<E>>>;
 
 /** Where the search examples of each split come from. */
 async function searchSources(folder: DataFolder, options: PresetOptions): Promise<Sources<SearchExample>> {
-  const { domain, locale, version, labels } = options;
   if (folder.isBeir) {
     const names = { train: "train", valid: "dev", test: "test" } as const;
     return fromSplits((split) => () => readBeir(folder.path, names[split]), await beirSplits(folder.path, names));
   }
-  if (folder.esci !== undefined) {
-    const path = folder.esci;
-    const categories =
-      domain === undefined || !folder.items ? undefined : await readCategories(folder.items, { locale });
-    const given: EsciOptions = {
-      locale,
-      version,
-      labels: [...labels.toUpperCase()].filter((label) => "ESCI".includes(label)) as NonNullable<EsciOptions["labels"]>,
-      ...(categories ? { categories } : {}),
-    };
-    // As the authors have it: the first hundred queries of the training pool are for validation.
-    const pool = (): Promise<SearchExample[]> => readEsci(path, { ...given, split: "train" });
-    return {
-      train: async () => (await pool()).slice(100),
-      valid: async () => (await pool()).slice(0, 100),
-      test: () => readEsci(path, { ...given, split: "test", ...(domain === undefined ? {} : { domain }) }),
-    };
-  }
+  if (folder.esci !== undefined || folder.esciSplits.train !== undefined) return esciSources(folder, options);
   if (folder.topics.train !== undefined) {
     const both = (["train", "valid", "test"] as const).filter((split) => folder.topics[split] && folder.qrels[split]);
     return fromSplits(
@@ -163,6 +152,66 @@ async function searchSources(folder: DataFolder, options: PresetOptions): Promis
     );
   }
   return { ...folder.search };
+}
+
+/** As the authors have it, the first hundred queries of the training pool are for validation where no file is. */
+async function esciSources(folder: DataFolder, options: PresetOptions): Promise<Sources<SearchExample>> {
+  const { locale, version, pool, labels } = options;
+  const given: EsciOptions = { locale, version, labels: parseLabels(labels) };
+  if (pool) {
+    const ids = new Set((await loadItems(folder, options)).map(({ id }) => id));
+    given.hasProduct = (id) => ids.has(id);
+  }
+  const { esci, esciSplits } = folder;
+  const read = (split: "train" | "test") => (): Promise<SearchExample[]> =>
+    esciSplits[split] === undefined
+      ? readEsci(esci as string, { ...given, split })
+      : readEsci(esciSplits[split], given);
+  const [train, test] = [read("train"), read("test")];
+  const { valid } = esciSplits;
+  const hasTest = esci !== undefined || esciSplits.test !== undefined;
+  return {
+    ...(valid === undefined
+      ? { train: async () => (await train()).slice(100), valid: async () => (await train()).slice(0, 100) }
+      : { train, valid: () => readEsci(valid, given) }),
+    ...(hasTest ? { test } : {}),
+  };
+}
+
+function parseLabels(labels: string): EsciLabel[] {
+  const letters = [...labels.toUpperCase()];
+  if (letters.length > 0 && letters.every((letter): letter is EsciLabel => "ESCI".includes(letter))) return letters;
+  throw new ConfigError("BAD_OPTION", `labels: expected letters of ESCI, such as E or ES, got "${labels}".`);
+}
+
+/** Test examples whose first relevant item has the category. */
+async function ofDomain(
+  source: DataSource<SearchExample> | undefined,
+  { items, path }: DataFolder,
+  domain: string,
+  { locale }: PresetOptions,
+): Promise<DataSource<SearchExample>> {
+  if (items === undefined || source === undefined) {
+    throw new DataError(
+      "DATA_NO_CATALOGUE",
+      `${path}: domain=${domain} needs test queries and a catalogue whose items have categories.`,
+    );
+  }
+  const categories = await readCategories(items, { locale });
+  return async () => {
+    const examples = selectDomain(await loadSearchExamples(source), { categories, domain });
+    if (examples.length > 0) return examples;
+    const known = [...new Set(categories.values())].filter((category) => category !== "");
+    throw new DataError(
+      "DATA_EMPTY",
+      `${items}: no test query's first item has the category "${domain}".${known.length === 0 ? " The catalogue has no categories." : suggestion(domain, known.slice(0, 30))}`,
+    );
+  };
+}
+
+async function loadSearchExamples(source: DataSource<SearchExample>): Promise<SearchExample[]> {
+  if (typeof source === "string") return readSearchFile(source);
+  return [...(typeof source === "function" ? await source() : source)];
 }
 
 function fromSplits<E>(make: (split: SplitName) => DataSource<E>, splits: readonly SplitName[]): Sources<E> {
@@ -240,12 +289,7 @@ async function openReRanking(
   const items = await loadItems(folder, options);
   const titles = new Map(items.map(({ id, title }) => [id, title]));
   const fromFirstStage = (source: DataSource<SearchExample>) => async () => {
-    const examples =
-      typeof source === "string"
-        ? await readSearchFile(source)
-        : typeof source === "function"
-          ? await source()
-          : source;
+    const examples = await loadSearchExamples(source);
     const first = await openIndex(items, options);
     try {
       const given = {

@@ -26,6 +26,7 @@ interface Layout {
 const layouts: Partial<Record<FileKind, Layout>> = {
   catalogue: { id: "id", title: ["title"], text: ["title", "description", "text"], category: ["category"] },
   "item-pool": { id: "item_id", title: ["title", "metadata"], text: ["metadata"], category: ["category"] },
+  documents: { id: "id", title: ["title", "contents"], text: ["contents"], category: [] },
   "beir-corpus": { id: "_id", title: ["title"], text: ["title", "text"], category: [] },
   "esci-products": {
     id: "product_id",

@@ -3,7 +3,7 @@ import type { ReadLinesOptions } from "../core/data-lines.ts";
 import { DataError } from "../core/errors.ts";
 import { readExamples } from "./examples.ts";
 import { RowFault } from "./fields.ts";
-import type { DropOptions } from "./load-report.ts";
+import { passReport, type DropOptions } from "./load-report.ts";
 import { readCounted, readPaperSearch } from "./paper-files.ts";
 import { checkedExample } from "./read-rankings.ts";
 import { recogniseFile, type FileKind } from "./recognise.ts";
@@ -14,7 +14,8 @@ export const searchKinds: readonly FileKind[] = ["rec-r1-search", "amazon-c4", "
 
 /**
  * Queries with their relevant items: the authors' files, Amazon-C4, JSON Lines `{query, relevant}`, or CSV with the
- * columns `query` and `relevant` (ids parted by blanks, or JSON).
+ * columns `query` and `relevant` (ids parted by blanks, or JSON). Rows of `query` and `item_id` are pairs: those of the
+ * same query are one example.
  * @throws DataError when the file can't be read, has another layout, or too many rows can't be used. @throws AbortError
  */
 export async function readSearchFile(
@@ -22,13 +23,31 @@ export async function readSearchFile(
   options: DropOptions & ReadLinesOptions = {},
 ): Promise<SearchExample[]> {
   const { kind, format, about } = await recogniseFile(path);
-  if (kind === "rec-r1-search" || kind === "amazon-c4" || kind === "query-items") return readPaperSearch(path, options);
+  if (kind === "query-items") return mergeQueries(await readPaperSearch(path, options));
+  if (kind === "rec-r1-search" || kind === "amazon-c4") return readPaperSearch(path, options);
   if (kind === "examples") {
     return format === "jsonl" ? readExamples<SearchExample>(path, options) : readExampleTable(path, options);
   }
   throw new DataError("DATA_WRONG_LAYOUT", `${path}: is ${about}; expected queries with what is relevant to them.`, {
     details: { path, kind },
   });
+}
+
+/** Examples of the same query as one, with all of their items, in the order of the file. */
+function mergeQueries(examples: SearchExample[]): SearchExample[] {
+  const byQuery = new Map<string, SearchExample>();
+  for (const example of examples) {
+    const before = byQuery.get(example.query);
+    if (!before) {
+      byQuery.set(example.query, example);
+      continue;
+    }
+    before.targets = [...(before.targets ?? []), ...(example.targets ?? [])];
+    before.relevant = [...new Set(before.targets)];
+  }
+  const merged = [...byQuery.values()];
+  passReport(examples, merged);
+  return merged;
 }
 
 /** `{query, relevant}` in CSV or parquet. */

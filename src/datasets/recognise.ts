@@ -38,7 +38,10 @@ const kinds = {
   "beir-qrels": { about: "BEIR judgments", needs: ["query-id", "corpus-id", "score"] },
   "beir-corpus": { about: "BEIR documents", needs: ["_id", "title", "text"] },
   "beir-queries": { about: "BEIR queries", needs: ["_id", "text"] },
+  "rec-r1-answers": { about: "Rec-R1 answers of a model, by example", needs: ["key", "generated_text", "target"] },
+  "rec-r1-rankings": { about: "Rec-R1 rankings, by example and query", needs: ["key", "retrieved", "target"] },
   "item-pool": { about: "items with category and text", needs: ["item_id", "metadata"] },
+  documents: { about: "documents of an Anserini index", needs: ["id", "contents"] },
   catalogue: { about: "a catalogue", needs: ["id", "title"] },
 } as const satisfies Record<string, { about: string; needs: readonly string[]; only?: boolean }>;
 
@@ -93,7 +96,7 @@ async function fieldsOf(path: string, format: RowFormat): Promise<string[]> {
     return [];
   }
   for await (const { value } of readRows(path, { format })) return Object.keys(value);
-  return [];
+  throw new DataError("DATA_EMPTY", `${path}: has no rows.`, { details: { path } });
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Rows of a data file whatever its format: parquet, JSON Lines, one JSON array, CSV or TSV, told apart by content and
+ * Rows of a data file whatever its format: parquet, JSON Lines, one JSON document, CSV or TSV, told apart by content and
  * not by name. Knows nothing of what the rows mean.
  */
 import { open, readFile, stat } from "node:fs/promises";
@@ -17,8 +17,8 @@ export interface ReadRowsOptions extends ReadLinesOptions {
   columns?: readonly string[];
 }
 
-/** A JSON array is read whole; a larger file has to come as JSON Lines or parquet. */
-const largestArrayBytes = 1 << 30;
+/** A JSON document is read whole; a larger file has to come as JSON Lines or parquet. */
+const largestDocumentBytes = 1 << 30;
 
 /**
  * The format of a data file by its first bytes.
@@ -33,8 +33,14 @@ export async function detectFormat(path: string): Promise<RowFormat> {
     .trimStart();
   if (text === "") throw new DataError("DATA_EMPTY", `${path}: is empty.`, { details: { path } });
   if (text.startsWith("[")) return "json";
-  if (text.startsWith("{")) return "jsonl";
+  if (text.startsWith("{")) return isSpread(text) ? "json" : "jsonl";
   return (text.split("\n", 1)[0] as string).includes("\t") ? "tsv" : "csv";
+}
+
+/** Whether an object's first line doesn't end it: one document over many lines, and not an object a line. */
+function isSpread(text: string): boolean {
+  const [first = "", ...rest] = text.split("\n");
+  return rest.length > 0 && /[{[,]\s*$/.test(first) && !/^\{\s*u?'/.test(first);
 }
 
 async function readStart(path: string): Promise<Buffer> {
@@ -52,7 +58,8 @@ async function readStart(path: string): Promise<Buffer> {
 }
 
 /**
- * Rows of a file with their numbers (lines of text formats, rows of parquet and JSON arrays), from 1.
+ * Rows of a file with their numbers (lines of text formats, rows of parquet and JSON documents), from 1. The rows of a
+ * JSON document are the objects of its array; or, where it is an object of objects, these with their `key`; or itself.
  * @throws DataError when the file can't be read or is malformed. @throws AbortError
  */
 export async function* readRows(path: string, options: ReadRowsOptions = {}): AsyncGenerator<JsonLine> {
@@ -61,16 +68,16 @@ export async function* readRows(path: string, options: ReadRowsOptions = {}): As
   if (format === "parquet") {
     yield* readParquet(path, { ...(columns ? { columns } : {}), ...(signal ? { signal } : {}) });
   } else if (format === "jsonl") yield* readJsonl(path, options);
-  else if (format === "json") yield* readJsonArray(path, signal);
+  else if (format === "json") yield* readJsonDocument(path, signal);
   else yield* readCsv(path, { ...options, delimiter: format === "tsv" ? "\t" : "," });
 }
 
-async function* readJsonArray(path: string, signal: AbortSignal | undefined): AsyncGenerator<JsonLine> {
+async function* readJsonDocument(path: string, signal: AbortSignal | undefined): AsyncGenerator<JsonLine> {
   throwIfAborted(signal);
   let bytes: Buffer;
   try {
-    if ((await stat(path)).size > largestArrayBytes) {
-      throw new DataError("DATA_TOO_LARGE", `${path}: a JSON array of more than 1 GiB. Write it as JSON Lines.`);
+    if ((await stat(path)).size > largestDocumentBytes) {
+      throw new DataError("DATA_TOO_LARGE", `${path}: a JSON document of more than 1 GiB. Write it as JSON Lines.`);
     }
     bytes = await readFile(path);
   } catch (cause) {
@@ -82,22 +89,33 @@ async function* readJsonArray(path: string, signal: AbortSignal | undefined): As
   } catch (cause) {
     throw new DataError("DATA_NOT_UTF8", `${path}: not valid UTF-8. Save the file as UTF-8.`, { cause });
   }
-  let rows: unknown;
+  let document: unknown;
   try {
-    rows = JSON.parse(text);
+    document = JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (cause) {
     throw new DataError("DATA_NOT_JSON", `${path}: not JSON (${(cause as Error).message}).`, {
       cause,
       details: { path },
     });
   }
-  for (const [i, value] of (rows as unknown[]).entries()) {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  for (const [i, value] of rowsOfDocument(document).entries()) {
+    if (!isObject(value)) {
       const got = JSON.stringify(value).slice(0, 80);
       throw new DataError("DATA_NOT_OBJECT", `${path} row ${i + 1}: expected a JSON object, got ${got}.`, {
         details: { path, row: i + 1 },
       });
     }
-    yield { line: i + 1, value: value as JsonObject };
+    yield { line: i + 1, value };
   }
+}
+
+function rowsOfDocument(document: unknown): unknown[] {
+  if (!isObject(document)) return document as unknown[];
+  const entries = Object.entries(document);
+  const isTable = entries.length > 0 && entries.every(([, value]) => isObject(value));
+  return isTable ? entries.map(([key, value]) => ({ key, ...(value as JsonObject) })) : [document];
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

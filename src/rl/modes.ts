@@ -73,7 +73,7 @@ export function ndcgAsPublished(
 
 /**
  * The task as a mode measures it. In `compatible`, metrics called `ndcg@K` are computed as published, and files are read
- * with the repetitions in their `relevant`; the task's reward stays its own.
+ * with the repetitions in their `relevant` (the presets keep those of the authors' files as `targets`); the task's reward stays its own.
  */
 export function taskInMode<E extends object>(task: Task<E>, mode: Mode): Task<E> {
   if (mode === "sound") return task;
@@ -89,8 +89,10 @@ function asPublished<E extends object>(metric: Metric<E>): Metric<E> {
   return {
     name: metric.name,
     score: ({ example, hits }) => {
-      const { relevant } = example as { relevant?: Parameters<typeof ndcgAsPublished>[1] };
-      return relevant === undefined ? metric.score({ example, hits }) : ndcgAsPublished(hits, relevant, { k });
+      type Targets = Parameters<typeof ndcgAsPublished>[1];
+      const { targets, relevant } = example as { targets?: Targets; relevant?: Targets };
+      const listed = targets ?? relevant;
+      return listed === undefined ? metric.score({ example, hits }) : ndcgAsPublished(hits, listed, { k });
     },
   };
 }

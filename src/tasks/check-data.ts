@@ -2,11 +2,13 @@
  * What a data file is and what a preset would make of it: how many rows, what is dropped and why, and for the Rec-R1
  * authors' files in how many rows the preset's prompt equals the file's.
  */
+import type { JsonObject } from "../core/data-lines.ts";
 import { readBeirQrels, readTopics } from "../datasets/beir.ts";
 import { readEsci } from "../datasets/esci.ts";
+import { idOf, textOf } from "../datasets/fields.ts";
 import { itemKinds, readItems } from "../datasets/items.ts";
 import { reportOf, type LoadReport } from "../datasets/load-report.ts";
-import { readPaperConversations } from "../datasets/paper-files.ts";
+import { readCounted, readPaperConversations } from "../datasets/paper-files.ts";
 import { purchaseKinds, readPurchases } from "../datasets/amazon-reviews.ts";
 import { historyKinds, readHistoryFile } from "../datasets/read-histories.ts";
 import { readRankingFile } from "../datasets/read-rankings.ts";
@@ -114,6 +116,11 @@ async function countOther({ path, kind }: RecognisedFile, options: { signal?: Ab
   if (kind === "trec-topics") {
     const { size } = await readTopics(path, options);
     return { rows: size, usable: size, filtered: {}, dropped: [] };
+  }
+  if (kind === "rec-r1-answers") {
+    const given = { ...lenient, ...options };
+    const parse = (row: JsonObject) => ({ id: idOf(row, "key"), text: textOf(row, "generated_text") });
+    return summarise(await readCounted(path, given, parse));
   }
   let rows = 0;
   for await (const row of readRows(path, options)) rows += row.line > 0 ? 1 : 0;

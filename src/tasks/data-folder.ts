@@ -26,8 +26,10 @@ export interface DataFolder {
   qrels: SplitFiles;
   /** Whole conversations, for a supervised phase. */
   conversations?: string;
-  /** ESCI's judgments; its splits are in the file. */
+  /** ESCI's judgments, where its splits are in the file. */
   esci?: string;
+  /** ESCI's judgments where each split has a file of its own. */
+  esciSplits: SplitFiles;
   /** Purchases of Amazon Reviews, to be split. */
   purchases?: string;
   /** The catalogue. */
@@ -78,6 +80,7 @@ export async function scanDataFolder(path: string): Promise<DataFolder> {
     search: {},
     histories: {},
     candidates: {},
+    esciSplits: {},
     topics: {},
     qrels: {},
     isBeir: existsSync(join(path, "queries.jsonl")) && existsSync(join(path, "qrels")),
@@ -86,6 +89,7 @@ export async function scanDataFolder(path: string): Promise<DataFolder> {
     [searchKinds, folder.search],
     [historyKinds, folder.histories],
     [["candidates"], folder.candidates],
+    [["esci-examples"], folder.esciSplits],
     [["trec-topics"], folder.topics],
     [["trec-qrels"], folder.qrels],
   ];

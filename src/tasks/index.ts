@@ -11,14 +11,7 @@ export {
   type PromptKind,
   type PromptStyle,
 } from "./paper-prompts.ts";
-export {
-  paperNdcg,
-  paperReward,
-  parsePaperAnswer,
-  readPaperAnswer,
-  type Judged,
-  type PaperAnswer,
-} from "./paper-reward.ts";
+export { paperReward, parsePaperAnswer, readPaperAnswer, type Judged, type PaperAnswer } from "./paper-reward.ts";
 export { authorsCut, metric, type PresetParts } from "./preset.ts";
 export { productSearch, type ProductSearchOptions } from "./product-search.ts";
 export { paperWording, shortWording, type WordedAnswer, type Wording, type WordingChoice } from "./wording.ts";

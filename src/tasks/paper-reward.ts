@@ -9,6 +9,7 @@
  */
 import { cleanQuery, parseJsonAnswer, parseTaggedAnswer } from "../rl/answer.ts";
 import { ndcg } from "../ranking/metrics.ts";
+import { ndcgAsPublished } from "../rl/modes.ts";
 import type { Relevance } from "../ranking/judgments.ts";
 import { answerStart, resolveStyle, type PromptStyle } from "./paper-prompts.ts";
 
@@ -92,18 +93,6 @@ export function parsePaperAnswer(completion: string, style: PromptStyle): string
   return resolveStyle(style).json ? parseJsonAnswer(completion) : parseTaggedAnswer(completion);
 }
 
-/**
- * The authors' NDCG@k with gains of 1: an id that `targets` lists twice counts twice in the ideal ranking, so that
- * duplicate judgments lower it. Without duplicates it is the usual one.
- */
-export function paperNdcg(hits: readonly { id: string }[], targets: readonly string[], k: number): number {
-  const wanted = new Set(targets);
-  const sum = (gains: readonly number[]): number =>
-    gains.reduce((total, gain, rank) => total + gain / Math.log2(rank + 2), 0);
-  const ideal = sum(targets.slice(0, k).map(() => 1));
-  return ideal === 0 ? 0 : sum(hits.slice(0, k).map(({ id }) => (wanted.has(id) ? 1 : 0))) / ideal;
-}
-
 /** What an example is scored by. */
 export interface Judged {
   relevant: Relevance;
@@ -111,9 +100,9 @@ export interface Judged {
   targets?: readonly string[];
 }
 
-/** NDCG@k of an example by the rule that its data go by: see {@link paperNdcg}. */
+/** NDCG@k of an example by the rule that its data go by: see {@link ndcgAsPublished}. */
 export function judgedNdcg(hits: readonly { id: string }[], example: Judged, k: number): number {
-  return example.targets ? paperNdcg(hits, example.targets, k) : ndcg(hits, example.relevant, { k });
+  return example.targets ? ndcgAsPublished(hits, example.targets, { k }) : ndcg(hits, example.relevant, { k });
 }
 
 /**

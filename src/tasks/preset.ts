@@ -2,9 +2,9 @@
  * What all presets share. A preset is a task's definition with every part filled in (data, prompt, parser, reward,
  * metrics); any part given in its options takes the place of the preset's.
  */
-import { map, mrr, recall } from "../ranking/metrics.ts";
+import { map, mrr, ndcg, recall } from "../ranking/metrics.ts";
 import type { Metric, TaskDefinition } from "../rl/task.ts";
-import { judgedNdcg, type Judged } from "./paper-reward.ts";
+import type { Judged } from "./paper-reward.ts";
 
 /** Parts of a task that an option may replace, one by one. */
 export type PresetParts<E extends object> = Partial<Omit<TaskDefinition<E>, "data">>;
@@ -21,7 +21,7 @@ export function authorsCut(dataSource: string | undefined): number | undefined {
 export const largestCut = { search: 1000, history: 5000 };
 
 const measures = {
-  ndcg: (hits: readonly { id: string }[], example: Judged, k: number): number => judgedNdcg(hits, example, k),
+  ndcg: (hits: readonly { id: string }[], example: Judged, k: number): number => ndcg(hits, example.relevant, { k }),
   recall: (hits: readonly { id: string }[], example: Judged, k: number): number =>
     recall(hits, example.relevant, { k }),
   mrr: (hits: readonly { id: string }[], example: Judged, k: number): number => mrr(hits, example.relevant, { k }),

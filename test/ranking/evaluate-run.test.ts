@@ -3,7 +3,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compareCodePoints, evaluateRun, orderAsTrecEval } from "../../src/ranking/index.ts";
 
-const fixture = new URL("../../../shared/fixtures/trec-eval.json", import.meta.url);
+const references = [
+  ["reference/trec-eval.json", new URL("reference/trec-eval.json", import.meta.url)],
+  ["the shared fixtures", new URL("../../../shared/fixtures/trec-eval.json", import.meta.url)],
+] as const;
 
 interface TrecFixture {
   qrels: Record<string, Record<string, number>>;
@@ -11,9 +14,9 @@ interface TrecFixture {
   perQuery: Record<string, Record<string, number>>;
 }
 
-describe("evaluateRun", () => {
-  it.skipIf(!existsSync(fixture))("equals trec_eval on every measure and query (needs the shared fixtures)", () => {
-    const { qrels, run, perQuery } = JSON.parse(readFileSync(fixture, "utf8")) as TrecFixture;
+describe.each(references)("evaluateRun", (name, file) => {
+  it.skipIf(!existsSync(file))(`equals trec_eval on every measure and query of ${name}`, () => {
+    const { qrels, run, perQuery } = JSON.parse(readFileSync(file, "utf8")) as TrecFixture;
     const measures = Object.keys(Object.values(perQuery)[0] as object);
     expect(measures.length).toBeGreaterThan(30);
     const got = evaluateRun(
@@ -38,7 +41,9 @@ describe("evaluateRun", () => {
       expect(got.means[measure]).toBeCloseTo(values.reduce((a, b) => a + b, 0) / values.length, 12);
     }
   });
+});
 
+describe("evaluateRun", () => {
   const qrels = new Map([
     ["1", new Map([["a", 1]])],
     ["2", new Map([["b", 1]])],

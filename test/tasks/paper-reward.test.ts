@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ndcg } from "../../src/ranking/metrics.ts";
+import { ndcgAsPublished, taskInMode } from "../../src/rl/modes.ts";
 import { defineTask } from "../../src/rl/task.ts";
 import { nextItem } from "../../src/tasks/next-item.ts";
-import { paperNdcg, paperReward, parsePaperAnswer, readPaperAnswer } from "../../src/tasks/paper-reward.ts";
+import { paperReward, parsePaperAnswer, readPaperAnswer } from "../../src/tasks/paper-reward.ts";
 import { authorsCut } from "../../src/tasks/preset.ts";
 import { productSearch } from "../../src/tasks/product-search.ts";
 
@@ -84,13 +85,21 @@ describe("paperReward", () => {
   });
 });
 
-describe("paperNdcg", () => {
-  it("is the usual NDCG without duplicates, and less with them", () => {
+describe("judgments listed twice", () => {
+  it("lower the reward, as in the authors' code, and a metric in compatible mode only", async () => {
     const hits = hitsOf("x", "a", "b", "y", "c");
-    expect(paperNdcg(hits, ["a", "b", "c"], 4)).toBeCloseTo(ndcg(hits, ["a", "b", "c"], { k: 4 }), 12);
+    expect(ndcgAsPublished(hits, ["a", "b", "c"], { k: 4 })).toBeCloseTo(ndcg(hits, ["a", "b", "c"], { k: 4 }), 12);
+    expect(ndcgAsPublished(hits, [], { k: 10 })).toBe(0);
     const discount = (rank: number): number => 1 / Math.log2(rank + 1);
-    expect(paperNdcg(hitsOf("a"), ["a", "a", "b"], 100)).toBeCloseTo(1 / (1 + discount(2) + discount(3)), 12);
-    expect(paperNdcg(hits, [], 10)).toBe(0);
+    const row = { id: "1", query: "q", relevant: ["a", "b"], targets: ["a", "a", "b"] };
+    const task = defineTask(productSearch({ data: { train: [row] } }));
+    const scored = { example: row, query: "q", hits: [{ id: "a", score: 2 }, { id: "b", score: 1 }] }; // prettier-ignore
+    const lowered = (1 + discount(2)) / (1 + discount(2) + discount(3));
+    const completion = '</think><answer>{"query": "q"}</answer>';
+    expect((await task.reward({ ...scored, completion })).reward).toBeCloseTo(0.1 + lowered, 12);
+    expect(task.metrics[0]).toMatchObject({ name: "ndcg@100" });
+    expect(task.metrics[0]!.score(scored)).toBe(1);
+    expect(taskInMode(task, "compatible").metrics[0]!.score(scored)).toBeCloseTo(lowered, 12);
   });
 });
 
