@@ -24,16 +24,6 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./train-command.ts"),
   },
   {
-    name: "runs",
-    description: "list the runs of a folder",
-    load: () => import("./runs-command.ts"),
-  },
-  {
-    name: "show",
-    description: "one run on the terminal: options, curves, best, rollouts",
-    load: () => import("./show-command.ts"),
-  },
-  {
     name: "eval",
     description: "compare a run with the raw words and the untrained policy",
     load: () => import("./eval-command.ts"),
@@ -72,6 +62,11 @@ export const commands: readonly CommandEntry[] = [
     name: "data",
     description: "check data files",
     load: () => import("./data-command.ts"),
+  },
+  {
+    name: "serve",
+    description: "a run's policy in front of its recommender, over HTTP",
+    load: () => import("./serve-command.ts"),
   },
   {
     name: "engine",

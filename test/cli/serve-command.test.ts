@@ -1,0 +1,106 @@
+/** `rec-r1 serve` on a real run: a tiny model, the embedded search engine, a gate from the validation split. */
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { wordLetters } from "../support/tiny-model-folder.ts";
+import { writeProject } from "./project.ts";
+import { runInProcess } from "./run-in-process.ts";
+
+let folder: string;
+let run: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rec-r1-serve-"));
+  run = join(folder, "run");
+  await writeProject(folder);
+  // Twice the letters, so that there are enough examples for a gate.
+  const examples = wordLetters.flatMap((letter) => [
+    { query: `${letter}${letter}`, relevant: [letter] },
+    { query: letter, relevant: [letter] },
+  ]);
+  await writeFile(join(folder, "examples.jsonl"), examples.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  const train = ["train", join(folder, "task.ts"), "--data", folder, "--model", join(folder, "model"), "--run", run];
+  const trained = await runInProcess(...train, "--steps", "2", "--threads", "1");
+  expect(trained.code, trained.stderr).toBe(0);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Starts the program in a process of its own. @returns its address, and how to stop it */
+async function serve(
+  ...args: string[]
+): Promise<{ url: string; stop: () => Promise<number | null>; output: () => string }> {
+  const require = createRequire(import.meta.url);
+  const jiti = join(dirname(require.resolve("jiti/package.json")), "lib/jiti-register.mjs");
+  const main = new URL("../../src/cli/main.ts", import.meta.url).pathname;
+  const command = ["--import", pathToFileURL(jiti).href, main, "serve", run, "--port", "0", ...args];
+  const child = spawn(process.execPath, command, { cwd: folder });
+  let output = "";
+  child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const url = await new Promise<string>((resolve, reject) => {
+    child.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+      const [, address] = /is served at (\S+)/.exec(output) ?? [];
+      if (address !== undefined) resolve(address);
+    });
+    child.once("close", () => reject(new Error(output)));
+  });
+  const closed = new Promise<number | null>((resolve) => child.once("close", resolve));
+  return {
+    url,
+    output: () => output,
+    stop: async () => {
+      child.kill("SIGTERM");
+      return closed;
+    },
+  };
+}
+
+const post = async (url: string, body: unknown): Promise<Record<string, unknown>> => {
+  const reply = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return (await reply.json()) as Record<string, unknown>;
+};
+
+describe("rec-r1 serve", () => {
+  it("calibrates the gate once, serves the run, and ends with what was begun", async () => {
+    const calibrated = await runInProcess("serve", run, "--calibrate-only", "--checkpoint", "last");
+    expect(calibrated.code, calibrated.stderr).toBe(0);
+    expect(calibrated.stdout).toMatch(/always rewritten +\d\.\d{4} .*%.*\n +with the gate/);
+    const kept = await readFile(join(run, "serve/gate.json"), "utf8");
+
+    const { url, stop, output } = await serve("--checkpoint", "last", "--shadow", "--time-limit-ms", "60000");
+    expect(await post(`${url}/search`, { query: "b", topK: 3 })).toMatchObject({
+      source: "raw",
+      reason: "shadow",
+      hits: [{ id: "b" }],
+    });
+    const rewrite = await post(`${url}/rewrite`, { query: "b" });
+    expect(rewrite).toMatchObject({ rawQuery: "b" });
+    const chat = { messages: [{ role: "user", content: "b" }], temperature: 0, max_tokens: 4 };
+    const reply = await post(`${url}/v1/chat/completions`, chat);
+    expect(reply).toMatchObject({ model: "run", choices: [{ message: { content: rewrite.completion } }] });
+    expect(await (await fetch(`${url}/health`)).json()).toMatchObject({ mode: "shadow", gate: { metric: "ndcg@10" } });
+    expect(await stop()).toBe(0);
+    expect(output()).toMatch(/shadow mode: 1 searches compared/);
+    const shadow = JSON.parse(await readFile(join(run, "serve/shadow.jsonl"), "utf8")) as object;
+    expect(shadow).toMatchObject({ rawQuery: "b", rawIds: ["b"] });
+    expect(await readFile(join(run, "serve/gate.json"), "utf8")).toBe(kept);
+  });
+
+  it.each([
+    [["serve", "nowhere"], /nowhere is not a run folder/],
+    [["serve", "RUN", "--host", "0.0.0.0"], /Set a token.*REC_R1_SERVE_TOKEN/],
+    [["serve", "RUN", "--port", "99999"], /--port/],
+    [["serve", "RUN", "--checkpoint", "99"], /no checkpoint/],
+  ])("says what is wrong with %j", async (args, message) => {
+    const { code, stderr } = await runInProcess(...args.map((arg) => (arg === "RUN" ? run : arg)));
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(message);
+  });
+});
