@@ -24,6 +24,16 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./train-command.ts"),
   },
   {
+    name: "runs",
+    description: "list the runs of a folder",
+    load: () => import("./runs-command.ts"),
+  },
+  {
+    name: "show",
+    description: "one run on the terminal: options, curves, best, rollouts",
+    load: () => import("./show-command.ts"),
+  },
+  {
     name: "eval",
     description: "compare a run with the raw words and the untrained policy",
     load: () => import("./eval-command.ts"),
