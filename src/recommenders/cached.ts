@@ -5,10 +5,10 @@
 import { ConfigError, RecommenderError, throwIfAborted } from "../core/errors.ts";
 import type { AnswerLog } from "./answer-log.ts";
 import { CallFigures } from "./call-figures.ts";
+import { Lifetime } from "./lifetime.ts";
 import { raceAbort } from "./race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "./recommender.ts";
-import { RunningCalls } from "./running-calls.ts";
-import { checkTopK, validateHits } from "./validate.ts";
+import { validateHits } from "./validate.ts";
 
 export interface CacheOptions {
   /** Answers kept; the longest unused goes first. Default 20,000. */
@@ -130,8 +130,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
   let diskHits = 0;
   let lastFingerprint = "";
   let fingerprintAt = -Infinity;
-  let isClosed = false;
-  const running = new RunningCalls();
+  const lifetime = new Lifetime(inner.name);
   const calls = new CallFigures();
 
   const askFingerprint = async (): Promise<string> => {
@@ -179,7 +178,7 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
   /** Asks for all queries in one call, and files the answers under their keys. */
   const askInner = (queries: readonly Query[], keys: readonly string[], topK: number): Pending[] => {
     const controller = new AbortController();
-    const call = running.track(fetchAnswers(queries, keys, { topK, signal: controller.signal }));
+    const call = lifetime.track(fetchAnswers(queries, keys, { topK, signal: controller.signal }));
     // The call is stopped when nobody waits for any of its queries any more.
     let wanted = keys.length;
     return keys.map((key, i) => {
@@ -209,12 +208,9 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
     });
   };
 
-  const search = async (queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> => {
-    if (isClosed) {
-      throw new RecommenderError("RECOMMENDER_CLOSED", `${inner.name}: was closed; it can't be asked any more.`);
-    }
-    checkTopK(inner.name, topK);
-    throwIfAborted(signal);
+  const search = async (queries: readonly Query[], searchOptions: SearchOptions): Promise<Hit[][]> => {
+    lifetime.admit(searchOptions);
+    const { topK, signal } = searchOptions;
     const isKnown = performance.now() - fingerprintAt < fingerprintEveryMs;
     const fingerprint = isKnown ? lastFingerprint : await raceAbort(askFingerprint(), signal);
     throwIfAborted(signal);
@@ -252,17 +248,15 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
 
   return {
     name: inner.name,
-    search: (queries, searchOptions) => running.track(search(queries, searchOptions)),
+    search: (queries, searchOptions) => lifetime.track(search(queries, searchOptions)),
     fingerprint: askFingerprint,
     ...(inner.has ? { has: (id: string) => (inner.has as (id: string) => Promise<boolean>)(id) } : {}),
-    async close() {
-      if (isClosed) return;
-      isClosed = true;
-      await running.settled();
-      memory.clear();
-      await log?.close();
-      await inner.close();
-    },
+    close: () =>
+      lifetime.end(async () => {
+        memory.clear();
+        await log?.close();
+        await inner.close();
+      }),
     calls,
     get stats() {
       const all = hits + misses;

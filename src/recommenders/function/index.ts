@@ -2,10 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { isAbort } from "../../core/abort.ts";
 import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { Lifetime } from "../lifetime.ts";
 import { raceAbort } from "../race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
-import { RunningCalls } from "../running-calls.ts";
-import { checkTopK, validateAnswers } from "../validate.ts";
+import { validateAnswers } from "../validate.ts";
 
 /** Hits of each query, best first, at most `topK` of them. What it throws is a failure of the recommender. */
 export type SearchFunction = (
@@ -35,8 +35,7 @@ export function fromFunction(search: SearchFunction, options: FromFunctionOption
   const name = options.name ?? "function";
   const fingerprint = options.fingerprint ?? randomUUID();
   const { has, close } = options;
-  let isClosed = false;
-  const running = new RunningCalls();
+  const lifetime = new Lifetime(name);
   const ask = async (queries: readonly Query[], searchOptions: SearchOptions): Promise<unknown> => {
     try {
       return await search(queries, searchOptions);
@@ -50,21 +49,13 @@ export function fromFunction(search: SearchFunction, options: FromFunctionOption
   return {
     name,
     async search(queries, searchOptions) {
-      if (isClosed)
-        throw new RecommenderError("RECOMMENDER_CLOSED", `${name}: was closed; it can't be asked any more.`);
-      checkTopK(name, searchOptions.topK);
-      throwIfAborted(searchOptions.signal);
+      lifetime.admit(searchOptions);
       if (queries.length === 0) return [];
-      const answers = await raceAbort(running.track(ask(queries, searchOptions)), searchOptions.signal);
+      const answers = await raceAbort(lifetime.track(ask(queries, searchOptions)), searchOptions.signal);
       return validateAnswers(name, queries, answers, searchOptions.topK);
     },
     fingerprint: () => Promise.resolve(`${name}:${fingerprint}`),
     ...(has ? { has: async (id: string) => has(id) } : {}),
-    async close() {
-      if (isClosed) return;
-      isClosed = true;
-      await running.settled();
-      await close?.();
-    },
+    close: () => lifetime.end(close),
   };
 }

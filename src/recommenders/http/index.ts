@@ -8,13 +8,13 @@ import { askInBatches } from "../ask-in-batches.ts";
 import { connectionError, startOf, statusError } from "../http-failures.ts";
 import { blanksOf, fillBlanks, JsonTemplate, toWellFormed } from "../json-template.ts";
 import type { Json } from "../json-template.ts";
+import { Lifetime } from "../lifetime.ts";
 import { fingerprintByProbes } from "../probe-fingerprint.ts";
 import type { Probes } from "../probe-fingerprint.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
 import { Resilience } from "../resilience.ts";
 import type { ResilienceOptions } from "../resilience.ts";
-import { RunningCalls } from "../running-calls.ts";
-import { checkTopK, validateHits } from "../validate.ts";
+import { validateHits } from "../validate.ts";
 import { parseReply, ReplyReader } from "./reply.ts";
 import type { ReplyPaths } from "./reply.ts";
 import { HttpConnection, parseAddress } from "./request.ts";
@@ -64,11 +64,11 @@ export class HttpRecommender implements Recommender {
   readonly #reader: ReplyReader;
   readonly #connection: HttpConnection;
   readonly #resilience: Resilience;
-  readonly #running = new RunningCalls();
-  #closed = false;
+  readonly #lifetime: Lifetime;
 
   private constructor(name: string, options: HttpOptions, reader: ReplyReader) {
     this.name = name;
+    this.#lifetime = new Lifetime(name);
     this.#options = options;
     this.#reader = reader;
     this.#body = options.body === undefined ? undefined : new JsonTemplate(`${name}: body`, options.body, blanks);
@@ -94,17 +94,14 @@ export class HttpRecommender implements Recommender {
    * white space finds nothing and isn't asked.
    * @throws RecommenderError when the API can't be reached, refuses or answers with something else; AbortError
    */
-  async search(queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> {
-    if (this.#closed) {
-      throw new RecommenderError("RECOMMENDER_CLOSED", `${this.name}: was closed; it can't be asked any more.`);
-    }
-    checkTopK(this.name, topK);
-    throwIfAborted(signal);
+  async search(queries: readonly Query[], searchOptions: SearchOptions): Promise<Hit[][]> {
+    this.#lifetime.admit(searchOptions);
+    const { topK, signal } = searchOptions;
     const texts = queries.map(({ text }) => toWellFormed(text));
     const answers = await askInBatches(
       texts.filter((text) => text.trim() !== ""),
       (batch, stop) => this.#resilience.run((attempt) => this.#ask(batch, topK, attempt), stop),
-      { batchSize: this.#isBatched ? (this.#options.batchSize ?? 32) : 1, running: this.#running, signal },
+      { batchSize: this.#isBatched ? (this.#options.batchSize ?? 32) : 1, running: this.#lifetime, signal },
     );
     return texts.map((text) => answers.get(text)?.slice() ?? []);
   }
@@ -117,10 +114,7 @@ export class HttpRecommender implements Recommender {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#running.settled();
-    this.#connection.close();
+    await this.#lifetime.end(() => this.#connection.close());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

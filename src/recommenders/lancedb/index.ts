@@ -14,11 +14,10 @@ import { createRowChecker, emptyCatalogueError, readCatalogueRows } from "../../
 import type { CatalogueRow } from "../../core/catalogue.ts";
 import { sha256OfFile, sha256OfJson } from "../../core/checksum.ts";
 import { toDataError } from "../../core/data-lines.ts";
-import { RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { throwIfAborted } from "../../core/errors.ts";
 import { defaultEncoder, loadEncoder, type SentenceEncoder } from "../../encoders/index.ts";
+import { Lifetime } from "../lifetime.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
-import { RunningCalls } from "../running-calls.ts";
-import { checkTopK } from "../validate.ts";
 import { toFtsOptions } from "./analysis.ts";
 import { closeIndex, openOrBuildIndex, type OpenIndex } from "./build-index.ts";
 import { toWhere, type Filter } from "./filter.ts";
@@ -86,9 +85,7 @@ export class LanceDbRecommender implements Recommender {
   readonly #key: string;
   /** Frees what is shared, for the one that opened it; views made by {@link filtered} free nothing. */
   readonly #release: (() => Promise<void>) | undefined;
-  readonly #running = new RunningCalls();
-  readonly #parent: LanceDbRecommender | undefined;
-  #closed = false;
+  readonly #lifetime: Lifetime;
 
   private constructor(
     index: OpenIndex,
@@ -102,7 +99,7 @@ export class LanceDbRecommender implements Recommender {
     this.#settings = settings;
     this.#key = key;
     this.#release = "release" in owner ? owner.release : undefined;
-    this.#parent = "parent" in owner ? owner.parent : undefined;
+    this.#lifetime = new Lifetime(this.name, "parent" in owner ? owner.parent.#lifetime : undefined);
   }
 
   /**
@@ -183,7 +180,7 @@ export class LanceDbRecommender implements Recommender {
    */
   filtered(filter: Filter): LanceDbRecommender {
     const settings = { ...this.#settings, where: toWhere(filter, this.#settings.filterFields) };
-    return new LanceDbRecommender(this.#index, this.#searcher, settings, this.#key, { parent: this.#parent ?? this });
+    return new LanceDbRecommender(this.#index, this.#searcher, settings, this.#key, { parent: this });
   }
 
   /**
@@ -192,12 +189,11 @@ export class LanceDbRecommender implements Recommender {
    * @throws RecommenderError when `topK` isn't a whole number above 0 or LanceDB fails; EngineError when the encoder
    * fails; AbortError
    */
-  async search(queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> {
-    checkTopK(this.name, topK);
-    throwIfAborted(signal);
-    this.#checkOpen();
+  async search(queries: readonly Query[], options: SearchOptions): Promise<Hit[][]> {
+    this.#lifetime.admit(options);
+    const { topK, signal } = options;
     const texts = [...new Set(queries.map(({ text }) => text))];
-    const found = await this.#running.track(
+    const found = await this.#lifetime.track(
       this.#searcher.search(texts, { topK, where: this.#settings.where, signal }),
     );
     const { items } = this.#index;
@@ -234,20 +230,10 @@ export class LanceDbRecommender implements Recommender {
 
   /** Waits for searches under way and frees the index. A second call does nothing. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#running.settled();
-    await this.#release?.();
+    await this.#lifetime.end(this.#release);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  #checkOpen(): void {
-    const isParentClosed = this.#parent !== undefined && this.#parent.#closed;
-    if (this.#closed || isParentClosed) {
-      throw new RecommenderError("RECOMMENDER_CLOSED", "lancedb: was closed; nothing can be asked of it any more.");
-    }
   }
 }

@@ -8,13 +8,13 @@ import { sha256OfJson } from "../../core/checksum.ts";
 import { ConfigError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { askInBatches } from "../ask-in-batches.ts";
 import { toWellFormed } from "../json-template.ts";
+import { Lifetime } from "../lifetime.ts";
 import { fingerprintByProbes } from "../probe-fingerprint.ts";
 import type { Probes } from "../probe-fingerprint.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
 import { Resilience } from "../resilience.ts";
 import type { ResilienceOptions } from "../resilience.ts";
-import { RunningCalls } from "../running-calls.ts";
-import { checkTopK, validateHits } from "../validate.ts";
+import { validateHits } from "../validate.ts";
 import { callClient, checkNodes, connect } from "./connect.ts";
 import type { ConnectOptions } from "./connect.ts";
 import { fingerprintContents } from "./contents.ts";
@@ -55,12 +55,12 @@ export class OpenSearchRecommender implements Recommender {
   readonly #client: Client;
   readonly #request: SearchRequest;
   readonly #resilience: Resilience;
-  readonly #running = new RunningCalls();
+  readonly #lifetime: Lifetime;
   readonly #address: string;
-  #closed = false;
 
   private constructor(name: string, options: OpenSearchOptions, client: Client, address: string) {
     this.name = name;
+    this.#lifetime = new Lifetime(name);
     this.#options = options;
     this.#client = client;
     this.#address = address;
@@ -92,17 +92,14 @@ export class OpenSearchRecommender implements Recommender {
    * Hits of each query. Equal texts are asked once; a text of nothing but white space finds nothing and isn't asked.
    * @throws RecommenderError when the cluster can't be reached, refuses, or answers in part; AbortError
    */
-  async search(queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> {
-    if (this.#closed) {
-      throw new RecommenderError("RECOMMENDER_CLOSED", `${this.name}: was closed; it can't be asked any more.`);
-    }
-    checkTopK(this.name, topK);
-    throwIfAborted(signal);
+  async search(queries: readonly Query[], searchOptions: SearchOptions): Promise<Hit[][]> {
+    this.#lifetime.admit(searchOptions);
+    const { topK, signal } = searchOptions;
     const texts = queries.map(({ text }) => toWellFormed(text));
     const answers = await askInBatches(
       texts.filter((text) => text.trim() !== ""),
       (batch, stop) => this.#ask(batch, topK, stop),
-      { batchSize: this.#options.batchSize ?? 32, running: this.#running, signal },
+      { batchSize: this.#options.batchSize ?? 32, running: this.#lifetime, signal },
     );
     return texts.map((text) => answers.get(text)?.slice() ?? []);
   }
@@ -115,10 +112,9 @@ export class OpenSearchRecommender implements Recommender {
 
   /** Waits for searches under way and closes the connections. A second call does nothing. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#running.settled();
-    if (!this.#options.client) await this.#client.close();
+    await this.#lifetime.end(async () => {
+      if (!this.#options.client) await this.#client.close();
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -221,7 +217,7 @@ export class OpenSearchRecommender implements Recommender {
   }
 
   #call(start: (client: Client) => unknown): Promise<Record<string, unknown>> {
-    return this.#running.track(this.#resilience.run((signal) => this.#start(start, signal)));
+    return this.#lifetime.track(this.#resilience.run((signal) => this.#start(start, signal)));
   }
 
   #start(start: (client: Client) => unknown, signal: AbortSignal): Promise<Record<string, unknown>> {

@@ -7,10 +7,10 @@
  * is the user's words alone: candidates in the order that their recommender gives them, the baseline.
  */
 import { sha256OfJson } from "../../core/checksum.ts";
-import { ConfigError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { ConfigError } from "../../core/errors.ts";
+import { Lifetime } from "../lifetime.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
-import { RunningCalls } from "../running-calls.ts";
-import { checkTopK, validateAnswers } from "../validate.ts";
+import { validateAnswers } from "../validate.ts";
 import { parseOrder, putFirst } from "./order.ts";
 
 export { addCandidates, listCandidates, type AddCandidatesOptions } from "./candidates.ts";
@@ -78,8 +78,7 @@ export function rerank(options: RerankOptions): Recommender {
     throw new ConfigError("CONFIG_BAD_RERANK", `${name}: describedBy is of use with by: "description" only.`);
   }
   const finder = describedBy ?? source;
-  const running = new RunningCalls();
-  let isClosed = false;
+  const lifetime = new Lifetime(name);
 
   /** Places of candidates that an answer puts first. */
   const placesByDescription = async (
@@ -126,15 +125,12 @@ export function rerank(options: RerankOptions): Recommender {
   return {
     name,
     async search(queries, searchOptions) {
-      if (isClosed)
-        throw new RecommenderError("RECOMMENDER_CLOSED", `${name}: was closed; it can't be asked any more.`);
-      checkTopK(name, searchOptions.topK);
-      throwIfAborted(searchOptions.signal);
+      lifetime.admit(searchOptions);
       if (queries.length === 0) return [];
       return validateAnswers(
         name,
         queries,
-        await running.track(search(queries, searchOptions)),
+        await lifetime.track(search(queries, searchOptions)),
         searchOptions.topK,
       ).map((hits) => hits.slice());
     },
@@ -143,13 +139,11 @@ export function rerank(options: RerankOptions): Recommender {
       return `${name}:${sha256OfJson([by, top, by === "order" ? null : depth, ...parts]).slice(0, 32)}`;
     },
     ...(source.has ? { has: (id: string) => (source.has as (id: string) => Promise<boolean>)(id) } : {}),
-    async close() {
-      if (isClosed) return;
-      isClosed = true;
-      await running.settled();
-      await source.close();
-      await describedBy?.close();
-    },
+    close: () =>
+      lifetime.end(async () => {
+        await source.close();
+        await describedBy?.close();
+      }),
   };
 }
 

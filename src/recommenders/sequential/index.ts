@@ -10,12 +10,11 @@
  */
 import { createHash } from "node:crypto";
 import { readCatalogueRows, type CatalogueRow } from "../../core/catalogue.ts";
-import { ConfigError, DataError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
+import { ConfigError, DataError, throwIfAborted } from "../../core/errors.ts";
 import { inMemory, LanceDbRecommender } from "../lancedb/index.ts";
+import { Lifetime } from "../lifetime.ts";
 import { raceAbort } from "../race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
-import { RunningCalls } from "../running-calls.ts";
-import { checkTopK } from "../validate.ts";
 import { SequentialModel } from "./sequential-model.ts";
 
 export { readInteractions, type Interaction } from "./interactions.ts";
@@ -70,8 +69,7 @@ export class SequentialRecommender implements Recommender {
   readonly #model: SequentialModel;
   readonly #titles: Titles;
   readonly #wordWeight: number;
-  readonly #running = new RunningCalls();
-  #closed = false;
+  readonly #lifetime = new Lifetime(this.name);
 
   private constructor(model: SequentialModel, titles: Titles, wordWeight: number) {
     this.#model = model;
@@ -113,14 +111,11 @@ export class SequentialRecommender implements Recommender {
   }
 
   /** @throws RecommenderError when `topK` isn't a whole number above 0; EngineError when the model can't be run; AbortError */
-  async search(queries: readonly Query[], { topK, signal }: SearchOptions): Promise<Hit[][]> {
-    checkTopK(this.name, topK);
-    throwIfAborted(signal);
-    if (this.#closed) {
-      throw new RecommenderError("RECOMMENDER_CLOSED", "sequential: was closed; nothing can be asked of it any more.");
-    }
+  async search(queries: readonly Query[], options: SearchOptions): Promise<Hit[][]> {
+    this.#lifetime.admit(options);
+    const { topK, signal } = options;
     const texts = [...new Set(queries.map(({ text }) => text))];
-    const work = this.#running.track(this.#answer(texts, topK, signal));
+    const work = this.#lifetime.track(this.#answer(texts, topK, signal));
     const answers = new Map((await raceAbort(work, signal)).map((hits, i) => [texts[i] as string, hits]));
     return queries.map(({ text }) => (answers.get(text) as Hit[]).slice());
   }
@@ -190,10 +185,7 @@ export class SequentialRecommender implements Recommender {
 
   /** Waits for searches under way and frees the model. A second call does nothing. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#running.settled();
-    await Promise.all([this.#model.close(), this.#titles.search.close()]);
+    await this.#lifetime.end(() => Promise.all([this.#model.close(), this.#titles.search.close()]));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
