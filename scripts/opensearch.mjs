@@ -2,7 +2,16 @@
 //   node scripts/opensearch.mjs      runs one until Ctrl-C and prints its address
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
@@ -10,9 +19,12 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const sources = join(root, "scripts/opensearch");
+const cache = join(root, "node_modules/.cache/rec-r1");
 /** The runner's node takes the port after a base of at most 9298. */
 const ports = Array.from({ length: 80 }, (_, i) => 9220 + i);
 const startSeconds = 300;
+
+const checksum = (data) => createHash("sha256").update(data).digest("hex").slice(0, 16);
 
 /** Why it can't run here; undefined where it can. */
 export function whyNot() {
@@ -24,20 +36,12 @@ export function whyNot() {
   return undefined;
 }
 
-/** The server's class path, fetched once. */
-function fetchClassPath(log) {
+/** Paths of what the server needs, as Maven gives them: jars, and plugins as zips. Fetched once. */
+function fetchArtifacts(log) {
   const pom = join(sources, "pom.xml");
-  const cache = join(root, "node_modules/.cache/rec-r1");
-  const file = join(
-    cache,
-    `opensearch-${createHash("sha256").update(readFileSync(pom)).digest("hex").slice(0, 16)}.txt`,
-  );
-  const read = () => (existsSync(file) ? readFileSync(file, "utf8").trim() : "");
-  const isWhole = () =>
-    read() !== "" &&
-    read()
-      .split(delimiter)
-      .every((jar) => existsSync(jar));
+  const file = join(cache, `opensearch-${checksum(readFileSync(pom))}.txt`);
+  const read = () => (existsSync(file) ? readFileSync(file, "utf8").trim().split(delimiter) : []);
+  const isWhole = () => read().length > 0 && read().every((path) => existsSync(path));
   if (isWhole()) return read();
   mkdirSync(cache, { recursive: true });
   log("fetching OpenSearch by Maven");
@@ -47,6 +51,22 @@ function fetchClassPath(log) {
     throw new Error(`Maven could not fetch OpenSearch (exit ${mvn.status}):\n${mvn.stdout}${mvn.stderr}`);
   }
   return read();
+}
+
+/** Unpacks a plugin's zip, once. @returns its jars and the class that it begins with */
+function unpackPlugin(zip) {
+  const folder = join(cache, `plugin-${checksum(zip)}`);
+  const descriptor = join(folder, "plugin-descriptor.properties");
+  if (!existsSync(descriptor)) {
+    const parts = mkdtempSync(`${folder}-`);
+    const jar = spawnSync("jar", ["--extract", "--file", zip], { cwd: parts, encoding: "utf8" });
+    if (jar.status !== 0) throw new Error(`${zip} could not be unpacked: ${jar.error?.message ?? jar.stderr}`);
+    rmSync(folder, { recursive: true, force: true });
+    renameSync(parts, folder);
+  }
+  const className = /^classname=(.+)$/m.exec(readFileSync(descriptor, "utf8"))?.[1]?.trim();
+  const jars = readdirSync(folder).filter((name) => name.endsWith(".jar"));
+  return { className, jars: jars.map((name) => join(folder, name)) };
 }
 
 async function findFreePort() {
@@ -65,18 +85,25 @@ async function findFreePort() {
 export async function startOpenSearch(log = () => {}) {
   const reason = whyNot();
   if (reason) throw new Error(`OpenSearch can't run here: ${reason}.`);
-  const classPath = fetchClassPath(log);
+  const artifacts = fetchArtifacts(log);
+  const plugins = artifacts.filter((path) => path.endsWith(".zip")).map(unpackPlugin);
+  // The server's own jars first: where a plugin has another version of one, the server's counts.
+  const jars = [...artifacts.filter((path) => !path.endsWith(".zip")), ...plugins.flatMap((plugin) => plugin.jars)];
+  const classPath = jars.join(delimiter);
   const port = await findFreePort();
   const dir = mkdtempSync(join(tmpdir(), "rec-r1-opensearch-"));
   writeFileSync(join(dir, "args"), `-Xms512m\n-Xmx1g\n-cp\n"${classPath.replaceAll("\\", "\\\\")}"\n`);
   log(`starting OpenSearch on port ${port}`);
   const child = spawn(
     "java",
-    [`@${join(dir, "args")}`, join(sources, "OpenSearchServer.java"), join(dir, "data"), `${port}`],
-    {
-      cwd: dir,
-      stdio: ["pipe", "pipe", "pipe"],
-    },
+    [
+      `@${join(dir, "args")}`,
+      join(sources, "OpenSearchServer.java"),
+      join(dir, "data"),
+      `${port}`,
+      plugins.map(({ className }) => className).join(","),
+    ],
+    { cwd: dir, stdio: ["pipe", "pipe", "pipe"] },
   );
   let output = "";
   const ended = new Promise((resolve) => child.once("close", resolve));

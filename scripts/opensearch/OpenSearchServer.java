@@ -2,7 +2,7 @@ import org.codelibs.opensearch.runner.OpenSearchRunner;
 
 /**
  * One OpenSearch node on 127.0.0.1, until standard input ends: so it goes when the program that started it goes.
- * Arguments: data folder, HTTP port. Prints "READY PORT" (behind what the log puts before it) when it can be asked.
+ * Arguments: data folder, HTTP port, class names of plugins with commas between. Prints "READY PORT" (behind what the log puts before it) when it can be asked.
  */
 public final class OpenSearchServer {
     public static void main(String[] args) throws Exception {
@@ -18,6 +18,7 @@ public final class OpenSearchServer {
             .clusterName("rec-r1-tests")
             .numOfNode(1)
             .baseHttpPort(Integer.parseInt(args[1]) - 1)
+            .pluginTypes(args[2])
             .useLogger());
         runner.ensureYellow();
         System.out.println("READY " + runner.node().settings().get("http.port"));

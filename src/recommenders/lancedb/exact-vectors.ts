@@ -4,6 +4,7 @@
  */
 import { createVectorProduct, type VectorProduct } from "../../encoders/vector-product.ts";
 import { throwIfAborted } from "../../core/errors.ts";
+import { Best } from "../best.ts";
 import type { ItemStore } from "./item-store.ts";
 import type { Found } from "./order-found.ts";
 
@@ -12,41 +13,6 @@ const blockQueries = 32;
 /** Items of one product. The matrix ends with zeros, up to a multiple of `padding`. */
 const blockItems = 8192;
 const padding = 1024;
-
-/** The best of what was offered so far, by score descending, then by rank ascending. */
-class Best {
-  readonly #count: number;
-  readonly #ranks: Uint32Array;
-  #places: number[] = [];
-  #scores: number[] = [];
-  /** What is below can't be among the best any more. */
-  threshold = -Infinity;
-
-  constructor(count: number, ranks: Uint32Array) {
-    this.#count = count;
-    this.#ranks = ranks;
-  }
-
-  add(place: number, score: number): void {
-    this.#places.push(place);
-    this.#scores.push(score);
-    if (this.#places.length >= 2 * this.#count + 256) this.#prune();
-  }
-
-  #prune(): void {
-    const { places, scores } = this.sorted();
-    this.#places = places;
-    this.#scores = scores;
-    if (scores.length === this.#count) this.threshold = scores.at(-1) as number;
-  }
-
-  sorted(): Found {
-    const order = this.#places.map((place, i) => ({ place, score: this.#scores[i] as number }));
-    order.sort((a, b) => b.score - a.score || (this.#ranks[a.place] as number) - (this.#ranks[b.place] as number));
-    const kept = order.slice(0, this.#count);
-    return { places: kept.map(({ place }) => place), scores: kept.map(({ score }) => score) };
-  }
-}
 
 export class ExactVectors {
   readonly #matrix: Float32Array;

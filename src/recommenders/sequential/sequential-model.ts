@@ -7,6 +7,7 @@ import { ModelError, RecommenderError, throwIfAborted } from "../../core/errors.
 import { type AnyTensor, Session } from "../../graph/session.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
 import { writeSafetensors } from "../../models/safetensors-writer.ts";
+import { Best } from "../best.ts";
 import type { Hit } from "../recommender.ts";
 import { buildScoreGraph, packSequences, sasrecShapes, type SasrecConfig } from "./sasrec.ts";
 
@@ -158,15 +159,13 @@ export class SequentialModel {
 
   /** The `topK` best of `scores [items]`, ties by id. */
   best(scores: Float32Array, topK: number): Hit[] {
-    const order = Uint32Array.from(scores.keys());
-    order.sort(
-      (a, b) =>
-        (scores[b] as number) - (scores[a] as number) || (this.#ranks[a] as number) - (this.#ranks[b] as number),
-    );
-    return Array.from(order.subarray(0, topK), (item) => ({
-      id: this.items[item] as string,
-      score: scores[item] as number,
-    }));
+    const best = new Best(topK, this.#ranks);
+    for (let item = 0; item < scores.length; item++) {
+      const score = scores[item] as number;
+      if (score >= best.threshold) best.add(item, score);
+    }
+    const sorted = best.sorted();
+    return sorted.places.map((item, i) => ({ id: this.items[item] as string, score: sorted.scores[i] as number }));
   }
 
   /** The items that most likely come next after each history; none where no item of it is known. @throws as {@link score} */

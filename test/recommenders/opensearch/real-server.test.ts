@@ -2,8 +2,13 @@
  * Against a real OpenSearch. `npm run test:opensearch` starts one and says where it is in REC_R1_TEST_OPENSEARCH; without
  * it there is nothing to test against, and the suite is skipped.
  */
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { describe, expect, it } from "vitest";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { loadTask } from "../../../src/cli/load-task.ts";
+import { evaluateQueries } from "../../../src/eval/evaluate.ts";
 import { ndcg } from "../../../src/ranking/index.ts";
 import { OpenSearchRecommender, type OpenSearchOptions } from "../../../src/recommenders/opensearch/index.ts";
 import { contractItems, describeRecommender, type CatalogueItem } from "../contract.ts";
@@ -93,6 +98,80 @@ describe.skipIf(url === "")("a real OpenSearch (skipped unless npm run test:open
     await expect(gone.search([{ text: "pen" }], { topK: 5 })).rejects.toMatchObject({ status: 404 });
     await expect(gone.fingerprint()).rejects.toMatchObject({ status: 404 });
     await Promise.all([wrong.close(), deep.close(), gone.close()]);
+  });
+
+  describe("with vectors", () => {
+    const index = "vectors";
+    const pipeline = "mix";
+    /** A text's vector: how far it is about writing, and how far about sitting. */
+    const embed = (texts: readonly string[]) =>
+      Promise.resolve(texts.map((text) => [/pen|write/.test(text) ? 1 : 0.1, /sofa|sit/.test(text) ? 1 : 0.1]));
+    const items = ["red pen", "blue pen", "sofa", "sofa table"].map((title, i) => ({ id: `${i}`, title }));
+    beforeAll(async () => {
+      const vector = { type: "knn_vector", dimension: 2, method: { name: "hnsw", engine: "lucene", space_type: "l2" } };
+      await fetch(`${url}/${index}`, { method: "DELETE" });
+      await call(
+        "PUT",
+        `/${index}`,
+        JSON.stringify({
+          settings: { "index.knn": true, number_of_shards: 1, number_of_replicas: 0 },
+          mappings: { properties: { title: { type: "text" }, id: { type: "keyword" }, vector } },
+        }),
+      );
+      const vectors = await embed(items.map(({ title }) => title));
+      const lines = items.flatMap((item, i) => [{ index: { _id: item.id } }, { ...item, vector: vectors[i] }]);
+      await call("POST", `/${index}/_bulk?refresh=true`, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+      const combination = { technique: "arithmetic_mean", parameters: { weights: [0.3, 0.7] } };
+      const processor = { normalization: { technique: "min_max" }, combination };
+      const body = { phase_results_processors: [{ "normalization-processor": processor }] };
+      await call("PUT", `/_search/pipeline/${pipeline}`, JSON.stringify(body));
+    });
+    const knn = { knn: { vector: { vector: "{{vector}}", k: "{{topK}}" } } } as const;
+    const openVectors = (options: Partial<OpenSearchOptions>) =>
+      OpenSearchRecommender.open({ node: url, index, embed, payload: ["title"], timeoutMs: 60_000, ...options });
+
+    it("answers knn queries by the texts' vectors", async () => {
+      const recommender = await openVectors({ query: knn, tieBreaker: "id" });
+      const answers = await recommender.search(
+        ["something to write with", "somewhere to sit"].map((text) => ({ text })),
+        { topK: 2 },
+      );
+      expect(answers.map((hits) => hits.map(({ id }) => id))).toEqual([["0", "1"], ["2", "3"]]); // prettier-ignore
+      await recommender.close();
+    });
+
+    it("answers hybrid queries by words and vectors", async () => {
+      const query = { hybrid: { queries: [{ match: { title: "{{query}}" } }, knn] } };
+      const recommender = await openVectors({ query, body: { search_pipeline: pipeline } });
+      const [hits] = await recommender.search([{ text: "blue, to write" }], { topK: 4 });
+      expect(hits?.map(({ id }) => id).slice(0, 2)).toEqual(["1", "0"]);
+      expect(hits?.[0]).toEqual({ id: "1", score: expect.closeTo(1, 3) as number, payload: { title: "blue pen" } });
+      const [quoted] = await recommender.search([{ text: 'blue, to write"}}]}}' }], { topK: 4 });
+      expect(quoted).toEqual(hits);
+      await recommender.close();
+    });
+
+    it("says that hybrid queries can't have their ties settled", async () => {
+      const query = { hybrid: { queries: [{ match: { title: "{{query}}" } }, knn] } };
+      const recommender = await openVectors({ query, body: { search_pipeline: pipeline }, tieBreaker: "id" });
+      await expect(recommender.search([{ text: "pen" }], { topK: 4 })).rejects.toMatchObject({ status: 400 });
+      await recommender.close();
+    });
+  });
+
+  it("has the example's icons, and its task", async () => {
+    const examples = join(import.meta.dirname, "../../../examples/opensearch");
+    await promisify(execFile)(process.execPath, [join(examples, "load.mjs"), url]);
+    process.env.OPENSEARCH_URL = url;
+    const { task, openRecommender } = await loadTask(join(examples, "task.ts"), { data: undefined });
+    const recommender = await openRecommender();
+    const named = await evaluateQueries({
+      ...{ task, recommender, split: "test", limit: 50 },
+      queryOf: (icon) => (icon as { relevant: string[] }).relevant[0]?.replaceAll("-", " ") ?? null,
+    });
+    expect(named.counts.failed).toBe(0);
+    expect(named.means["ndcg@10"]).toBeGreaterThan(0.5);
+    await recommender.close();
   });
 
   it("has another fingerprint after every write", async () => {
