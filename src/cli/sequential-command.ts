@@ -9,15 +9,28 @@ import type { Interaction, TrainSequentialOptions } from "../recommenders/sequen
 import { Closing } from "./closing.ts";
 import { formatSeconds, Reporter } from "./progress.ts";
 
-interface TrainFlags {
+/** Flags that are numbers: the option that they set, and what they are. */
+const numberFlags = {
+  epochs: ["--epochs", "most epochs (default: 60)"],
+  patience: ["--patience", "epochs without a better validation after which training stops (default: 8)"],
+  hiddenSize: ["--hidden-size", "numbers in an item's vector (default: 64)"],
+  blocks: ["--blocks", "layers (default: 2)"],
+  heads: ["--heads", "attention heads, a divisor of the hidden size (default: 2)"],
+  historyLength: ["--history-length", "longest history, in items (default: 10)"],
+  dropout: ["--dropout", "share of numbers that are set to 0 (default: 0.3)"],
+  learningRate: ["--learning-rate", "default: 0.001"],
+  batchSize: ["--batch-size", "histories of a step (default: 128)"],
+  sampledItems: ["--sampled-items", "items of a step's softmax, 0: all (default: all up to 20,000, 4,096 above)"],
+  seed: ["--seed", "default: 0"],
+  threads: ["--threads", "threads (default: those of onnxruntime)"],
+} as const;
+
+interface TrainFlags extends Partial<Record<keyof typeof numberFlags, string>> {
   items: string;
   train: string;
   valid?: string;
   out: string;
   id: string;
-  epochs?: string;
-  hiddenSize?: string;
-  seed?: string;
   json?: boolean;
 }
 
@@ -33,19 +46,16 @@ interface EvalFlags {
 const cuts = [10, 50] as const;
 
 export function define(command: Command): void {
-  command
+  const train = command
     .command("train")
     .description("train SASRec on histories")
     .requiredOption("--items <file>", "JSON Lines catalogue, whose ids can be recommended")
     .requiredOption("--train <file>", 'JSON Lines of {"history": [ids, oldest first], "target": id, "user"?}')
     .option("--valid <file>", "the same, held out: decides when to stop")
     .requiredOption("--out <folder>", "where the model goes")
-    .option("--id <field>", "field of the item's id", "id")
-    .option("--epochs <number>", "most epochs (default: 60)")
-    .option("--hidden-size <number>", "numbers in an item's vector (default: 64)")
-    .option("--seed <number>", "default: 0")
-    .option("--json", "print the result as one JSON object on the last line")
-    .action(trainModel);
+    .option("--id <field>", "field of the item's id", "id");
+  for (const [flag, description] of Object.values(numberFlags)) train.option(`${flag} <number>`, description);
+  train.option("--json", "print the result as one JSON object on the last line").action(trainModel);
   command
     .command("eval")
     .description("rank what came next by the model, and by BM25 on the last title")
@@ -85,17 +95,15 @@ async function trainModel(flags: TrainFlags): Promise<void> {
     const { readInteractions, trainSequential } = await import("../recommenders/sequential/index.ts");
     const { signal } = interrupt;
     const items = await readIds(flags.items, flags.id, signal);
-    const numbers = {
-      epochs: readNumber("--epochs", flags.epochs),
-      hiddenSize: readNumber("--hidden-size", flags.hiddenSize),
-      seed: readNumber("--seed", flags.seed),
-    };
-    const given = Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== undefined));
+    const numbers = Object.entries(numberFlags).flatMap(([name, [flag]]) => {
+      const value = readNumber(flag, flags[name as keyof typeof numberFlags]);
+      return value === undefined ? [] : [[name, value] as const];
+    });
     const options: TrainSequentialOptions = {
       items,
       train: await readInteractions(flags.train, { signal }),
       ...(flags.valid === undefined ? {} : { valid: await readInteractions(flags.valid, { signal }) }),
-      ...(given as Partial<TrainSequentialOptions>),
+      ...(Object.fromEntries(numbers) as Partial<TrainSequentialOptions>),
       signal,
       onProgress: ({ epoch, loss, validNdcg }) => {
         const shown = validNdcg === null ? "" : `, NDCG@10 ${validNdcg.toFixed(4)} on the held-out histories`;

@@ -1,8 +1,14 @@
 /** An HTTP server on this machine that answers by a function, and remembers what it was asked. */
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, onTestFinished } from "vitest";
+import type { Hit, Recommender } from "../../src/recommenders/recommender.ts";
 
 export interface Received {
   method: string;
@@ -63,6 +69,47 @@ export async function startServer(
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** {@link startServer} for the tests of a file, each of whose servers is closed after its test. */
+export function serversForTests(): typeof startServer {
+  const servers: LocalServer[] = [];
+  afterEach(async () => {
+    for (const server of servers.splice(0)) await server.close();
+  });
+  return async (...args) => {
+    const server = await startServer(...args);
+    servers.push(server);
+    return server;
+  };
+}
+
+/** A certificate of 127.0.0.1 that nobody else signed, and its key: PEM, and the certificate as a file until the test ends. */
+export async function makeCertificate(): Promise<{ key: string; cert: string; certFile: string }> {
+  const dir = await mkdtemp(join(tmpdir(), "rec-r1-tls-"));
+  onTestFinished(() => rm(dir, { recursive: true }));
+  const [keyFile, certFile] = [join(dir, "key.pem"), join(dir, "cert.pem")];
+  const openssl = spawnSync(
+    "openssl",
+    [
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
+      ...["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", keyFile, "-out", certFile],
+    ],
+    { encoding: "utf8" },
+  );
+  expect(openssl.status, openssl.stderr).toBe(0);
+  return { key: await readFile(keyFile, "utf8"), cert: await readFile(certFile, "utf8"), certFile };
+}
+
+/** Limits under which trouble is over soon. */
+export const quick = { baseDelayMs: 1, maxDelayMs: 2, timeoutMs: 2000 };
+
+/** The answers to `texts`, at most five hits each. */
+export function ask(recommender: Recommender, ...texts: string[]): Promise<Hit[][]> {
+  return recommender.search(
+    texts.map((text) => ({ text })),
+    { topK: 5 },
+  );
 }
 
 function behave(response: ServerResponse, behaviour: Behaviour): void {

@@ -25,6 +25,8 @@ export interface SequentialModelParts {
   weights: ReadonlyMap<string, Float32Array>;
   /** How it was trained and how good it was, for people. */
   notes: Readonly<Record<string, unknown>>;
+  /** Threads of onnxruntime. Default: its own choice. */
+  threads?: number;
 }
 
 /** Weights as inputs of a graph. */
@@ -44,14 +46,16 @@ export class SequentialModel {
   readonly #numbers: ReadonlyMap<string, number>;
   /** Places of items when ids are in order (code units), for ties. */
   readonly #ranks: Uint32Array;
+  readonly #sessionOptions: { threads?: number };
   #session: Promise<Session> | undefined;
   #closed = false;
 
-  constructor({ config, items, weights, notes }: SequentialModelParts) {
+  constructor({ config, items, weights, notes, threads }: SequentialModelParts) {
     this.config = config;
     this.items = items;
     this.notes = notes;
     this.#weights = weights;
+    this.#sessionOptions = threads === undefined ? {} : { threads };
     this.#numbers = new Map(items.map((id, i) => [id, i]));
     const order = items.map((_, i) => i).sort((a, b) => ((items[a] as string) < (items[b] as string) ? -1 : 1));
     this.#ranks = new Uint32Array(items.length);
@@ -129,7 +133,7 @@ export class SequentialModel {
     if (this.#closed) {
       throw new RecommenderError("RECOMMENDER_CLOSED", "sequential: was closed; nothing can be asked of it any more.");
     }
-    this.#session ??= Session.create("sasrec", buildScoreGraph(this.config));
+    this.#session ??= Session.create("sasrec", buildScoreGraph(this.config), this.#sessionOptions);
     const session = await this.#session;
     const known = histories.map((history) => history.flatMap((id) => this.#numbers.get(id) ?? []));
     const asked = known.flatMap((history, i) => (history.length > 0 ? [i] : []));

@@ -35,6 +35,8 @@ export interface TrainSequentialOptions {
   sampledItems?: number;
   /** Default 0. */
   seed?: number;
+  /** Threads of onnxruntime. Default: its own choice. */
+  threads?: number;
   signal?: AbortSignal;
   onProgress?: (progress: SequentialProgress) => void;
 }
@@ -58,7 +60,9 @@ interface Sequence {
   places: number[];
 }
 
-type Numbers = Required<Omit<TrainSequentialOptions, "items" | "train" | "valid" | "signal" | "onProgress">>;
+type Numbers = Required<
+  Omit<TrainSequentialOptions, "items" | "train" | "valid" | "threads" | "signal" | "onProgress">
+>;
 
 function resolveNumbers(options: TrainSequentialOptions): Numbers {
   const { hiddenSize = 64, blocks = 2, heads = 2, historyLength = 10, dropout = 0.3, learningRate = 1e-3 } = options;
@@ -195,13 +199,15 @@ export async function trainSequential(options: TrainSequentialOptions): Promise<
     results[`gradient.${name}`] = { shape, data: gradients.get(name) as Float32Array };
   }
   const { graph, dropoutNames } = buildTrainGraph(config);
-  const session = await Session.create("sasrec-train", graph);
+  const sessionOptions = options.threads === undefined ? {} : { threads: options.threads };
+  const session = await Session.create("sasrec-train", graph, sessionOptions);
   const snapshot = (epoch: number, validNdcg: number | null): SequentialModel =>
     new SequentialModel({
       config,
       items,
       weights: new Map([...weights].map(([name, data]) => [name, data.slice()])),
       notes: { ...numbers, epoch, validNdcg, interactions: options.train.length },
+      ...sessionOptions,
     });
   let best: { model: SequentialModel; ndcg: number; epoch: number } | undefined;
   try {

@@ -1,24 +1,18 @@
-import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { HttpRecommender, type HttpOptions } from "../../../src/recommenders/http/index.ts";
-import { startServer, type Behaviour, type LocalServer, type Received } from "../../support/local-server.ts";
+import {
+  ask,
+  makeCertificate,
+  quick,
+  serversForTests,
+  startServer,
+  type Behaviour,
+  type LocalServer,
+  type Received,
+} from "../../support/local-server.ts";
 
-const servers: LocalServer[] = [];
-afterEach(async () => {
-  for (const server of servers.splice(0)) await server.close();
-});
-
-async function serve(answer: (request: Received) => Behaviour | Promise<Behaviour>): Promise<LocalServer> {
-  const server = await startServer(answer);
-  servers.push(server);
-  return server;
-}
-
-const quick = { baseDelayMs: 1, maxDelayMs: 2, timeoutMs: 2000 };
+const serve = serversForTests();
 const good = { json: { results: [{ id: "a", score: 2 }, { id: "b", score: 1 }] } }; // prettier-ignore
 
 async function openFor(server: LocalServer, options: Partial<HttpOptions> = {}): Promise<HttpRecommender> {
@@ -31,12 +25,6 @@ async function openFor(server: LocalServer, options: Partial<HttpOptions> = {}):
     ...options,
   });
 }
-
-const ask = (recommender: HttpRecommender, ...texts: string[]) =>
-  recommender.search(
-    texts.map((text) => ({ text })),
-    { topK: 5 },
-  );
 
 describe("http requests", () => {
   it("have the text as a value only, in bodies and in addresses", async () => {
@@ -211,31 +199,15 @@ describe("an http API in trouble", () => {
   });
 
   it("has to show a certificate that is trusted", async () => {
-    const dir = await mkdtemp(join(tmpdir(), "rec-r1-tls-"));
-    const openssl = spawnSync(
-      "openssl",
-      [
-        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
-        ...["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-        ...["-keyout", join(dir, "key.pem"), "-out", join(dir, "cert.pem")],
-      ],
-      { encoding: "utf8" },
-    );
-    expect(openssl.status, openssl.stderr).toBe(0);
-    const [key, cert] = await Promise.all([
-      readFile(join(dir, "key.pem"), "utf8"),
-      readFile(join(dir, "cert.pem"), "utf8"),
-    ]);
-    const server = await startServer(() => good, { key, cert });
-    servers.push(server);
+    const certificate = await makeCertificate();
+    const server = await serve(() => good, certificate);
     const untrusted = await openFor(server);
     await expect(ask(untrusted, "pen")).rejects.toMatchObject({ code: "RECOMMENDER_TLS", retryable: false });
-    const trusted = await openFor(server, { tls: { ca: cert } });
+    const trusted = await openFor(server, { tls: { ca: certificate.cert } });
     expect((await ask(trusted, "pen"))[0]).toHaveLength(2);
     const careless = await openFor(server, { tls: { rejectUnauthorized: false } });
     expect((await ask(careless, "pen"))[0]).toHaveLength(2);
     for (const recommender of [untrusted, trusted, careless]) await recommender.close();
-    await rm(dir, { recursive: true });
   });
 });
 

@@ -1,25 +1,19 @@
-import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { OpenSearchRecommender, type OpenSearchOptions } from "../../../src/recommenders/opensearch/index.ts";
-import { startServer, type Behaviour, type LocalServer, type Received } from "../../support/local-server.ts";
+import {
+  ask,
+  makeCertificate,
+  quick,
+  serversForTests,
+  startServer,
+  type Behaviour,
+  type LocalServer,
+  type Received,
+} from "../../support/local-server.ts";
 import { readSearches, toResponse } from "../../support/search-servers.ts";
 
-const servers: LocalServer[] = [];
-afterEach(async () => {
-  for (const server of servers.splice(0)) await server.close();
-});
-
-async function serve(answer: (request: Received) => Behaviour | Promise<Behaviour>): Promise<LocalServer> {
-  const server = await startServer(answer);
-  servers.push(server);
-  return server;
-}
-
-const quick = { baseDelayMs: 1, maxDelayMs: 2, timeoutMs: 2000 };
+const serve = serversForTests();
 const found = toResponse([{ id: "a", score: 2, title: "A" }, { id: "b", score: 1, title: "B" }]); // prettier-ignore
 
 async function openFor(server: LocalServer, options: Partial<OpenSearchOptions> = {}): Promise<OpenSearchRecommender> {
@@ -36,12 +30,6 @@ async function openFor(server: LocalServer, options: Partial<OpenSearchOptions> 
 const always = (response: object) => (request: Received) => ({
   json: { responses: readSearches(request.body).map(() => response) },
 });
-
-const ask = (recommender: OpenSearchRecommender, ...texts: string[]) =>
-  recommender.search(
-    texts.map((text) => ({ text })),
-    { topK: 5 },
-  );
 
 describe("OpenSearch requests", () => {
   it("have any text as one value of one search, and nothing else changes", async () => {
@@ -273,29 +261,16 @@ describe("an OpenSearch in trouble", () => {
   });
 
   it("has to show a certificate that is trusted", async () => {
-    const dir = await mkdtemp(join(tmpdir(), "rec-r1-tls-"));
-    const openssl = spawnSync(
-      "openssl",
-      [
-        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
-        ...["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-        ...["-keyout", join(dir, "key.pem"), "-out", join(dir, "cert.pem")],
-      ],
-      { encoding: "utf8" },
-    );
-    expect(openssl.status, openssl.stderr).toBe(0);
-    const [key, cert] = await Promise.all(["key", "cert"].map((name) => readFile(join(dir, `${name}.pem`), "utf8")));
-    const server = await startServer(always(found), { key: key as string, cert: cert as string });
-    servers.push(server);
+    const certificate = await makeCertificate();
+    const server = await serve(always(found), certificate);
     const untrusted = await openFor(server);
     await expect(ask(untrusted, "pen")).rejects.toMatchObject({ code: "RECOMMENDER_TLS", retryable: false });
-    const trusted = await openFor(server, { tls: { caFile: join(dir, "cert.pem") } });
+    const trusted = await openFor(server, { tls: { caFile: certificate.certFile } });
     expect((await ask(trusted, "pen"))[0]).toHaveLength(2);
-    await expect(openFor(server, { tls: { caFile: join(dir, "none.pem") } })).rejects.toMatchObject({
+    await expect(openFor(server, { tls: { caFile: `${certificate.certFile}.none` } })).rejects.toMatchObject({
       code: "NOT_FOUND",
     });
     await Promise.all([untrusted.close(), trusted.close()]);
-    await rm(dir, { recursive: true });
   });
 });
 
