@@ -2,13 +2,13 @@
 // and queries, round by round in the same run; dense search over 200,000 vectors, exact and approximate, with the share of
 // the exact answer that the approximate one finds; and the sentence encoder alone. Options: --small (20,000 documents,
 // 10,000 vectors: whether it works), --documents N, --vectors N, --queries N (1,024), --rounds N (3), --no-lucene, --no-dense.
-import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadEncoder } from "../dist/encoders/index.js";
 import { startPeer } from "./parts/line-peer.mjs";
+import { findLucene, overlap, startLucene } from "./parts/lucene.mjs";
 import { numberOption, spread } from "./parts/statistics.mjs";
 import { writeCorpus } from "./parts/zipf-corpus.mjs";
 
@@ -17,32 +17,6 @@ const batchSize = 256;
 const threads = 2;
 
 const pathOf = (name) => fileURLToPath(new URL(name, import.meta.url));
-
-/** Lucene's class path, fetched by Maven; null where Java or Maven are missing. */
-function findLucene(folder, log) {
-  for (const program of ["java", "mvn"]) {
-    if (spawnSync(program, ["-version"]).error) {
-      log(`${program} is not installed: our side runs alone`);
-      return null;
-    }
-  }
-  const file = join(folder, "lucene-class-path.txt");
-  const plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
-  const args = ["-q", "-B", "-f", pathOf("lucene/pom.xml"), plugin, `-Dmdep.outputFile=${file}`];
-  const { status, stdout } = spawnSync("mvn", args, { encoding: "utf8" });
-  if (status === 0) return readFileSync(file, "utf8").trim();
-  log(`Maven could not fetch Lucene: our side runs alone\n${stdout.slice(-2000)}`);
-  return null;
-}
-
-/** Share of `expected` that `found` has, mean over queries. */
-function overlap(found, expected) {
-  const shares = expected.map((ids, i) => {
-    const own = new Set(found[i]);
-    return ids.length === 0 ? 1 : ids.filter((id) => own.has(id)).length / ids.length;
-  });
-  return Number((shares.reduce((a, b) => a + b, 0) / shares.length).toFixed(4));
-}
 
 /** Rounds of all peers in turn, after one each that is not counted. */
 async function measure(peers, queries, rounds, log) {
@@ -70,9 +44,8 @@ async function measureWords(folder, { documents, queries, rounds, withLucene }, 
   const ours = ["words", paths.jsonl, paths.queries, join(folder, "index"), ...sizes];
   const peers = { lancedb: await startPeer("lancedb", process.execPath, [pathOf("parts/lancedb-peer.mjs"), ...ours]) };
   if (classPath) {
-    const program = ["-Xmx2g", "-cp", classPath, pathOf("lucene/LuceneBench.java")];
-    const data = [paths.tsv, paths.queries, join(folder, "lucene"), ...sizes, String(threads)];
-    peers.lucene = await startPeer("lucene", "java", [...program, ...data]);
+    const data = { documents: paths.tsv, queries: paths.queries, folder: join(folder, "lucene") };
+    peers.lucene = await startLucene(classPath, { ...data, topK, batchSize, threads });
   }
   const { last, rates } = await measure(peers, queries, rounds, log);
   const result = { documents, queries, topK, batchSize };

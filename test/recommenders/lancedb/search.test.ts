@@ -215,17 +215,22 @@ describe("Lucene", () => {
 
 describe("product search", () => {
   const data = new URL("data/amazon18-office/", shared);
-  it.skipIf(!existsSync(data))("ranks as BM25 was measured to (needs the shared data)", async () => {
-    const recommender = await LanceDbRecommender.fromJsonl(new URL("items.jsonl", data).pathname, {
-      text: ["title"],
-      indexDir: inMemory,
-    });
-    expect(recommender.size).toBe(3459);
-    const examples = await readExamples(new URL("search.test.jsonl", data).pathname);
-    const at10 = 100 * (await meanNdcg(recommender, examples, 10));
-    const at1000 = 100 * (await meanNdcg(recommender, examples, 1000));
-    expect(Math.abs(at10 - 57.1)).toBeLessThan(0.3);
-    expect(Math.abs(at1000 - 61.2)).toBeLessThan(0.3);
-    await recommender.close();
-  });
+  it.skipIf(!existsSync(data))(
+    "ranks as BM25 was measured to, and Lucene within 0.002 (needs the shared data)",
+    async () => {
+      const recommender = await LanceDbRecommender.fromJsonl(new URL("items.jsonl", data).pathname, {
+        text: ["title"],
+        indexDir: inMemory,
+      });
+      expect(recommender.size).toBe(3459);
+      const examples = await readExamples(new URL("search.test.jsonl", data).pathname);
+      const at10 = 100 * (await meanNdcg(recommender, examples, 10));
+      const at1000 = 100 * (await meanNdcg(recommender, examples, 1000));
+      expect(Math.abs(at10 - 57.1)).toBeLessThan(0.3);
+      // Lucene 9.12 on the same titles and queries, as bench/lucene-agreement.mjs measures it.
+      expect(Math.abs(at10 - 56.95)).toBeLessThan(0.2);
+      expect(Math.abs(at1000 - 61.2)).toBeLessThan(0.3);
+      await recommender.close();
+    },
+  );
 });
