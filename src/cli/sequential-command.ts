@@ -4,8 +4,9 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { ConfigError, DataError } from "../core/errors.ts";
 import { readJsonl } from "../core/data-lines.ts";
 import { ndcg, recall } from "../ranking/index.ts";
+import { fuseRankings } from "../recommenders/fused.ts";
 import type { Hit } from "../recommenders/recommender.ts";
-import type { Interaction, TrainSequentialOptions } from "../recommenders/sequential/index.ts";
+import type { Interaction, ItemVectors, TrainSequentialOptions } from "../recommenders/sequential/index.ts";
 import { Closing } from "./closing.ts";
 import { formatSeconds, Reporter } from "./progress.ts";
 
@@ -31,6 +32,8 @@ interface TrainFlags extends Partial<Record<keyof typeof numberFlags, string>> {
   valid?: string;
   out: string;
   id: string;
+  title: string;
+  encoder?: string;
   json?: boolean;
 }
 
@@ -44,6 +47,8 @@ interface EvalFlags {
 
 /** Cuts of the metrics that are printed. */
 const cuts = [10, 50] as const;
+/** Hits of each side that are fused. */
+const fusedDepth = 200;
 
 export function define(command: Command): void {
   const train = command
@@ -54,11 +59,14 @@ export function define(command: Command): void {
     .option("--valid <file>", "the same, held out: decides when to stop")
     .requiredOption("--out <folder>", "where the model goes")
     .option("--id <field>", "field of the item's id", "id");
+  train
+    .option("--encoder <name>", "let items begin at their titles' vectors by this encoder, such as all-minilm-l6-v2")
+    .option("--title <field>", "field of the item's title, for --encoder", "title");
   for (const [flag, description] of Object.values(numberFlags)) train.option(`${flag} <number>`, description);
   train.option("--json", "print the result as one JSON object on the last line").action(trainModel);
   command
     .command("eval")
-    .description("rank what came next by the model, and by BM25 on the last title")
+    .description("rank what came next by the model, by BM25 on the last title, and by both")
     .argument("<model>", "folder that train wrote")
     .requiredOption("--items <file>", "JSON Lines catalogue")
     .requiredOption("--test <file>", "JSON Lines of histories and targets")
@@ -75,16 +83,43 @@ function readNumber(flag: string, text: string | undefined): number | undefined 
   throw new ConfigError("CONFIG_BAD_NUMBER", `${flag}: expected a number, got "${text}".`);
 }
 
-async function readIds(path: string, field: string, signal: AbortSignal): Promise<string[]> {
-  const ids: string[] = [];
+/** Titles by id, in the file's order; empty where an item has none. */
+async function readTitles(
+  path: string,
+  fields: { id: string; title: string },
+  signal: AbortSignal,
+): Promise<Map<string, string>> {
+  const titles = new Map<string, string>();
   for await (const { line, value } of readJsonl(path, { signal })) {
-    const id = value[field];
+    const id = value[fields.id];
     if (typeof id !== "string" && typeof id !== "number") {
-      throw new DataError("DATA_BAD_ID", `${path} line ${line}: expected an id in "${field}".`);
+      throw new DataError("DATA_BAD_ID", `${path} line ${line}: expected an id in "${fields.id}".`);
     }
-    ids.push(String(id));
+    if (titles.has(String(id))) {
+      throw new DataError("DATA_DUPLICATE_ID", `${path} line ${line}: the id "${id}" was used before.`);
+    }
+    const title = value[fields.title];
+    titles.set(String(id), typeof title === "string" ? title : "");
   }
-  return ids;
+  return titles;
+}
+
+/** The titles' vectors, as a start for the items'. */
+async function encodeTitles(
+  source: string,
+  titles: readonly string[],
+  threads: number | undefined,
+  onProgress: (done: number) => void,
+  signal: AbortSignal,
+): Promise<ItemVectors> {
+  const { loadEncoder } = await import("../encoders/index.ts");
+  const encoder = await loadEncoder(source, { signal, ...(threads === undefined ? {} : { threads }) });
+  try {
+    const data = await encoder.encode(titles, "document", { signal, onProgress });
+    return { data, dimensions: encoder.dimensions };
+  } finally {
+    await encoder.close();
+  }
 }
 
 async function trainModel(flags: TrainFlags): Promise<void> {
@@ -94,16 +129,24 @@ async function trainModel(flags: TrainFlags): Promise<void> {
   try {
     const { readInteractions, trainSequential } = await import("../recommenders/sequential/index.ts");
     const { signal } = interrupt;
-    const items = await readIds(flags.items, flags.id, signal);
+    const titles = await readTitles(flags.items, flags, signal);
+    const items = [...titles.keys()];
     const numbers = Object.entries(numberFlags).flatMap(([name, [flag]]) => {
       const value = readNumber(flag, flags[name as keyof typeof numberFlags]);
       return value === undefined ? [] : [[name, value] as const];
     });
+    const given = Object.fromEntries(numbers) as Partial<TrainSequentialOptions>;
+    const show = (done: number): void => reporter.status(`encoding titles: ${done} of ${items.length}`);
+    const itemVectors =
+      flags.encoder === undefined
+        ? undefined
+        : await encodeTitles(flags.encoder, [...titles.values()], given.threads, show, signal);
     const options: TrainSequentialOptions = {
       items,
+      ...(itemVectors ? { itemVectors } : {}),
       train: await readInteractions(flags.train, { signal }),
       ...(flags.valid === undefined ? {} : { valid: await readInteractions(flags.valid, { signal }) }),
-      ...(Object.fromEntries(numbers) as Partial<TrainSequentialOptions>),
+      ...given,
       signal,
       onProgress: ({ epoch, loss, validNdcg }) => {
         const shown = validNdcg === null ? "" : `, NDCG@10 ${validNdcg.toFixed(4)} on the held-out histories`;
@@ -154,16 +197,13 @@ async function evaluateModel(folder: string, flags: EvalFlags): Promise<void> {
     const { signal } = interrupt;
     const model = closing.add(await SequentialModel.load(folder));
     const rows = await readInteractions(flags.test, { signal });
-    const topK = Math.max(...cuts);
+    const topK = Math.max(fusedDepth, ...cuts);
     reporter.status(`ranking for ${rows.length} histories`);
     const next = await model.next(
       rows.map(({ history }) => history),
       { topK, signal },
     );
-    const titles = new Map<string, string>();
-    for await (const { value } of readJsonl(flags.items, { signal })) {
-      titles.set(String(value[flags.id]), String(value[flags.title] ?? ""));
-    }
+    const titles = await readTitles(flags.items, flags, signal);
     const words = closing.add(
       await LanceDbRecommender.fromJsonl(flags.items, {
         id: flags.id,
@@ -178,7 +218,13 @@ async function evaluateModel(folder: string, flags: EvalFlags): Promise<void> {
       { topK, signal },
     );
     reporter.clear();
-    const result = { rows: rows.length, sasrec: summarize(next, rows), bm25: summarize(found, rows) };
+    const fused = rows.map((_, i) => fuseRankings([next[i] ?? [], found[i] ?? []]));
+    const result = {
+      rows: rows.length,
+      sasrec: summarize(next, rows),
+      bm25: summarize(found, rows),
+      fused: summarize(fused, rows),
+    };
     if (flags.json) {
       process.stdout.write(`${JSON.stringify(result)}\n`);
       return;
@@ -190,6 +236,7 @@ async function evaluateModel(folder: string, flags: EvalFlags): Promise<void> {
     for (const [label, scores] of [
       ["SASRec", result.sasrec],
       ["BM25, the last title", result.bm25],
+      ["both, by rank", result.fused],
     ] as const) {
       const numbers = names.map((name) => (scores[name] as number).toFixed(4).padStart(11)).join("");
       process.stdout.write(`${label.padEnd(22)}${numbers}\n`);

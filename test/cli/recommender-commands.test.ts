@@ -78,7 +78,14 @@ describe("sequential", () => {
     expect(result.bm25?.["recall@10"]).toBeCloseTo(found.length / titles.length, 10);
     const table = await run(sequentialCommand, evaluate);
     expect(table).toMatch(
-      /^12 histories\n +ndcg@10 +recall@10 +ndcg@50 +recall@50\nSASRec .*\nBM25, the last title .*\n$/,
+      /^12 histories\n +ndcg@10 +recall@10 +ndcg@50 +recall@50\nSASRec .*\nBM25, the last title .*\nboth, by rank .*\n$/,
+    );
+    const encoder = join(folder, "words");
+    await writeWordEncoder(encoder, ["red", "blue", "green", "pen", "paper"]);
+    const begun = [...train.slice(0, -1), join(folder, "begun"), "--encoder", encoder, "--epochs", "1", "--json"];
+    expect(JSON.parse(await run(sequentialCommand, [...begun, "--hidden-size", "8"]))).toMatchObject({ epoch: 1 });
+    await expect(run(sequentialCommand, [...begun, "--hidden-size", "64"])).rejects.toThrowError(
+      /64 dimensions or more/,
     );
     await expect(run(sequentialCommand, [...train, "--epochs", "many"])).rejects.toThrowError(
       /--epochs: expected a number/,

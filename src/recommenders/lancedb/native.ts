@@ -1,5 +1,6 @@
 /** LanceDB and Arrow, loaded on first use: whoever searches elsewhere never loads them. */
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { readFileSync } from "node:fs";
 import type * as ArrowModule from "apache-arrow";
@@ -22,10 +23,19 @@ function readLanceVersion(): string {
   return (JSON.parse(readFileSync(packageFile, "utf8")) as { version: string }).version;
 }
 
+/**
+ * LanceDB keeps two cores for reading and computes on the others, so on two cores it would compute on one. What a search
+ * reads is in memory after the first queries; nothing has to be kept for that. Read once, when LanceDB first computes.
+ */
+function useAllCores(): void {
+  process.env.LANCE_CPU_THREADS ??= String(availableParallelism());
+}
+
 let loading: Promise<Native> | undefined;
 
 /** @throws RecommenderError when LanceDB can't be loaded on this machine. */
 export function loadNative(): Promise<Native> {
+  if (!loading) useAllCores();
   loading ??= Promise.all([import("@lancedb/lancedb"), import("apache-arrow")]).then(
     ([lance, arrow]) => ({ lance, arrow, version: readLanceVersion() }),
     (cause: unknown) => {

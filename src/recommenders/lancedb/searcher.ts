@@ -13,7 +13,7 @@ import { orderFound, type Found } from "./order-found.ts";
 import { countProbes } from "./vector-index.ts";
 
 /** Hits fetched beyond those wanted, so that ties at the cut are usually seen whole at the first asking. */
-const tieMargin = 16;
+const tieMargin = 32;
 
 /** Ties at the cut that are put in order; past these, LanceDB's own choice of them stands. */
 const maxTies = 4096;

@@ -18,6 +18,7 @@ import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
 import { SequentialModel } from "./sequential-model.ts";
 
 export { readInteractions, type Interaction } from "./interactions.ts";
+export type { ItemVectors } from "./item-vectors.ts";
 export { SequentialModel } from "./sequential-model.ts";
 export { trainSequential, type SequentialProgress, type TrainSequentialOptions } from "./train-sequential.ts";
 

@@ -56,7 +56,10 @@ export function sasrecShapes(config: SasrecConfig): Map<string, number[]> {
   return shapes;
 }
 
-/** Starting weights: norms at identity, biases 0, the rest normal with deviation 0.02. */
+/** Standard deviation of weights at the start. */
+export const startDeviation = 0.02;
+
+/** Starting weights: norms at identity, biases 0, the rest normal. */
 export function initSasrec(config: SasrecConfig, seed: number): Map<string, Float32Array> {
   return new Map(
     [...sasrecShapes(config)].map(([name, shape]) => {
@@ -64,7 +67,7 @@ export function initSasrec(config: SasrecConfig, seed: number): Map<string, Floa
       if (name.endsWith("norm.weight")) return [name, new Float32Array(count).fill(1)];
       if (name.endsWith(".bias")) return [name, new Float32Array(count)];
       const random = randomStream(seed, "sasrec", name);
-      return [name, Float32Array.from({ length: count }, () => 0.02 * nextGaussian(random))];
+      return [name, Float32Array.from({ length: count }, () => startDeviation * nextGaussian(random))];
     }),
   );
 }

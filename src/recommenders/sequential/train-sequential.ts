@@ -4,13 +4,26 @@ import { type Random, randomStream, shuffle } from "../../core/random.ts";
 import { adamStep, gradientNorm, initAdam } from "../../graph/adamw.ts";
 import { type AnyTensor, Session, type TensorData } from "../../graph/session.ts";
 import type { Interaction } from "./interactions.ts";
-import { buildTrainGraph, initSasrec, packSequences, sasrecShapes, type SasrecConfig } from "./sasrec.ts";
+import { reduceItemVectors, type ItemVectors } from "./item-vectors.ts";
+import {
+  buildTrainGraph,
+  initSasrec,
+  packSequences,
+  sasrecShapes,
+  startDeviation,
+  type SasrecConfig,
+} from "./sasrec.ts";
 import { asFeeds, SequentialModel } from "./sequential-model.ts";
 
 export interface TrainSequentialOptions {
   /** Ids of all items that can be recommended. */
   items: readonly string[];
   train: readonly Interaction[];
+  /**
+   * Where items begin, such as their titles' sentence vectors: few histories then tell more, since what is learnt of an
+   * item holds for those like it. Default: at random.
+   */
+  itemVectors?: ItemVectors;
   /** Held-out interactions that decide when to stop. Default: none, all epochs are done. */
   valid?: readonly Interaction[];
   /** Numbers in an item's vector. Default 64. */
@@ -61,7 +74,7 @@ interface Sequence {
 }
 
 type Numbers = Required<
-  Omit<TrainSequentialOptions, "items" | "train" | "valid" | "threads" | "signal" | "onProgress">
+  Omit<TrainSequentialOptions, "items" | "train" | "valid" | "itemVectors" | "threads" | "signal" | "onProgress">
 >;
 
 function resolveNumbers(options: TrainSequentialOptions): Numbers {
@@ -192,6 +205,10 @@ export async function trainSequential(options: TrainSequentialOptions): Promise<
   const sequences = toSequences(options.train, numberOf, historyLength);
   if (sequences.length === 0) throw new DataError("DATA_EMPTY", "sequential: there is nothing to learn from.");
   const weights = initSasrec(config, seed);
+  if (options.itemVectors) {
+    const start = reduceItemVectors(options.itemVectors, items.length, hiddenSize, startDeviation);
+    weights.get("items.weight")?.set(start, hiddenSize);
+  }
   const adam = initAdam(weights);
   const gradients = new Map([...weights].map(([name, data]) => [name, new Float32Array(data.length)]));
   const results: Record<string, TensorData> = { loss: { shape: [1, 1], data: new Float32Array(1) } };

@@ -12,6 +12,8 @@ import {
 } from "../../../src/recommenders/sequential/index.ts";
 import { buildTrainGraph, initSasrec, packSequences } from "../../../src/recommenders/sequential/sasrec.ts";
 import { asFeeds } from "../../../src/recommenders/sequential/sequential-model.ts";
+import { nextGaussian, randomStream } from "../../../src/core/random.ts";
+import { reduceItemVectors } from "../../../src/recommenders/sequential/item-vectors.ts";
 import { Session, type AnyTensor, type TensorData } from "../../../src/graph/session.ts";
 
 /** Items in a ring: after each comes the next; every third history begins with something that tells nothing. */
@@ -109,6 +111,34 @@ describe("training", () => {
     const controller = new AbortController();
     const stopped = train({ signal: controller.signal, onProgress: () => controller.abort() });
     await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  it("begins items at the vectors that it is given, of which it keeps the angles", async () => {
+    const random = randomStream(1, "vectors");
+    const [hidden, dimensions] = [3, 20];
+    const axes = Array.from({ length: hidden }, () => Array.from({ length: dimensions }, () => nextGaussian(random)));
+    const points = ids.map(() => axes.map(() => nextGaussian(random)));
+    const data = Float32Array.from(
+      points.flatMap((point) => axes[0]?.map((_, d) => 1 + point.reduce((sum, x, k) => sum + x * (axes[k]?.[d] ?? 0), 0)) ?? []),
+    ); // prettier-ignore
+    const reduced = reduceItemVectors({ data, dimensions }, ids.length, hidden, 0.5);
+    const distance = (vectors: Float32Array, size: number, a: number, b: number): number =>
+      Math.hypot(
+        ...Array.from({ length: size }, (_, d) => (vectors[a * size + d] ?? 0) - (vectors[b * size + d] ?? 0)),
+      );
+    const ratio = distance(reduced, hidden, 0, 1) / distance(data, dimensions, 0, 1);
+    for (let i = 2; i < ids.length; i++) {
+      expect(distance(reduced, hidden, 0, i) / distance(data, dimensions, 0, i)).toBeCloseTo(ratio, 4);
+    }
+    const squares = reduced.reduce((sum, value) => sum + value * value, 0);
+    expect(Math.sqrt(squares / reduced.length)).toBeCloseTo(0.5, 5);
+    const itemVectors = { data, dimensions };
+    const [first, second] = [await train({ itemVectors, epochs: 2 }), await train({ itemVectors, epochs: 2 })];
+    expect(first.fingerprint).toBe(second.fingerprint);
+    expect(first.fingerprint).not.toBe((await train({ epochs: 2 })).fingerprint);
+    await expect(train({ itemVectors: { data: data.subarray(1), dimensions } })).rejects.toThrowError(
+      /itemVectors has 479 numbers in 20 dimensions; expected 24 vectors of 16 dimensions or more/,
+    );
   });
 
   it("refuses what it can't use", async () => {
