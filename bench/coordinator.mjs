@@ -27,7 +27,7 @@ export async function run(args, say) {
   const start = performance.now();
   try {
     await train({
-      task: simulatedTask,
+      task: simulatedTask(Math.max(500, prompts)),
       engine: simulatedEngine({ completionTokens }),
       recommender: simulatedRecommender({}),
       runDir: join(root, "run"),

@@ -26,7 +26,7 @@ async function measure(work, ahead) {
   const engine = simulatedEngine(work);
   try {
     await train({
-      task: simulatedTask,
+      task: simulatedTask(),
       engine,
       recommender: simulatedRecommender(work),
       runDir: join(root, "run"),

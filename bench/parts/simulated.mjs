@@ -74,12 +74,17 @@ export function simulatedRecommender({ searchMs = 0 }) {
 }
 
 /** A task whose rewards differ within every group. */
-export const simulatedTask = defineTask({
-  name: "simulated",
-  data: {
-    train: items.slice(0, 500).map((item, i) => ({ id: `q${i}`, query: `find ${item}`, relevant: [items[i % 20]] })),
-  },
-  prompt: ({ query }) => query,
-  reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 100 }) : 0),
-  topK: 100,
-});
+export const simulatedTask = (examples = 500) =>
+  defineTask({
+    name: "simulated",
+    data: {
+      train: Array.from({ length: examples }, (_, i) => ({
+        id: `q${i}`,
+        query: `find ${items[i % items.length]}`,
+        relevant: [items[i % 20]],
+      })),
+    },
+    prompt: ({ query }) => query,
+    reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 100 }) : 0),
+    topK: 100,
+  });

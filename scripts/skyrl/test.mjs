@@ -2,7 +2,7 @@
 // fixed batch agree with the local engine; ten GRPO steps of examples/icon-search/task.ts there and on the local engine; in
 // the middle of those there the server is killed and started anew. The first run installs several gigabytes into .skyrl/.
 // Options: --python NAME (python3.12), --url URL (a server that already runs; it isn't killed), --steps N (10), --prompts N
-// (4), --group-size N (4), --port N (8123).
+// (4), --group-size N (4), --port N (8123), --no-compare (only the training).
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -104,6 +104,7 @@ function train(engine, runDir, more, onStep) {
     cwd: root,
     env: { ...process.env, NO_COLOR: "1" },
   });
+  training = child;
   let output = "";
   const read = (chunk) => {
     output += chunk;
@@ -127,6 +128,14 @@ const readSteps = (runDir) =>
 const scratch = mkdtempSync(join(tmpdir(), "rec-r1-skyrl-"));
 const stateDir = join(scratch, "server");
 let server;
+let training;
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, async () => {
+    training?.kill();
+    await server?.kill();
+    process.exit(130);
+  });
+}
 try {
   const given = option("url");
   const startServer = async () => {
@@ -138,7 +147,7 @@ try {
     return startSkyrl({ environment, model, stateDir, port: Number(option("port", "8123")), say });
   };
   server = await startServer();
-  await compareEngines(server.url);
+  if (!args.includes("--no-compare")) await compareEngines(server.url);
 
   const steps = Number(option("steps", "10"));
   const runDir = join(scratch, "run");

@@ -204,5 +204,10 @@ export interface Engine {
   saveState(dir: string): Promise<void>;
   /** Restores what {@link saveState} wrote. @throws CheckpointError */
   loadState(dir: string): Promise<void>;
+  /**
+   * Frees what {@link saveState} keeps elsewhere for the state in `dir`, whose folder is about to be removed; a failure to do
+   * so is not an error. Engines whose states are all in the folder leave it out.
+   */
+  dropState?(dir: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -53,7 +53,7 @@ export interface RemoteHttpOptions {
 }
 
 export interface RemoteRequest {
-  method?: "GET" | "POST";
+  method?: "GET" | "POST" | "DELETE";
   /** Sent as JSON. */
   json?: unknown;
   /** Sent as it is, with its content type. */

@@ -487,6 +487,10 @@ async function saveCheckpoint<E extends object>(loop: Loop<E>): Promise<void> {
   const snapshot: TrainState = structuredClone(state);
   await folder.saveCheckpoint(state.step, snapshot, (dir) => engine.saveState(dir));
   if (state.best) await folder.writeBest(state.best);
-  await folder.pruneCheckpoints({ keepLast: config.keepCheckpoints, keepSteps: state.best ? [state.best.step] : [] });
+  await folder.pruneCheckpoints({
+    keepLast: config.keepCheckpoints,
+    keepSteps: state.best ? [state.best.step] : [],
+    dropEngine: (dir) => engine.dropState?.(dir) ?? Promise.resolve(),
+  });
   loop.onEvent({ kind: "checkpoint", step: state.step });
 }

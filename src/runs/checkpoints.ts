@@ -24,6 +24,12 @@ export interface Checkpoint<State> {
   state: State;
 }
 
+export interface PruneOptions {
+  keepLast: number;
+  keepSteps: readonly number[];
+  dropEngine?: ((engineDir: string) => Promise<void>) | undefined;
+}
+
 /** Name of the checkpoint after `step` steps: `step-000010`. */
 export function stepName(step: number): string {
   return `step-${String(step).padStart(6, "0")}`;
@@ -134,14 +140,18 @@ export async function readNewestCheckpoint<State>(
   return undefined;
 }
 
-/** Removes all checkpoints but the newest `keepLast` and those of `keepSteps`, and leftovers of broken writes. */
+/**
+ * Removes all checkpoints but the newest `keepLast` and those of `keepSteps`, and leftovers of broken writes.
+ * @param dropEngine told of the engine's folder in each checkpoint before it goes
+ */
 export async function pruneCheckpoints(
   checkpointsDir: string,
-  { keepLast, keepSteps }: { keepLast: number; keepSteps: readonly number[] },
+  { keepLast, keepSteps, dropEngine }: PruneOptions,
 ): Promise<void> {
   const steps = await listCheckpoints(checkpointsDir);
   const kept = new Set([...steps.slice(-keepLast), ...keepSteps]);
   const removed = steps.filter((step) => !kept.has(step)).map(stepName);
+  for (const name of removed) await dropEngine?.(join(checkpointsDir, name, "engine"));
   const leftovers = (await readdir(checkpointsDir).catch(() => [])).filter(isTemporaryName);
   for (const name of [...removed, ...leftovers]) {
     await rm(join(checkpointsDir, name), { recursive: true, force: true });

@@ -17,7 +17,7 @@ import {
   stepOfName,
   writeCheckpoint,
 } from "./checkpoints.ts";
-import type { Checkpoint } from "./checkpoints.ts";
+import type { Checkpoint, PruneOptions } from "./checkpoints.ts";
 import type {
   BestRecord,
   EvaluationFile,
@@ -143,8 +143,8 @@ export class RunFolder {
     await writeCheckpoint(join(this.dir, names.checkpoints), step, state, saveEngine);
   }
 
-  async pruneCheckpoints(keep: { keepLast: number; keepSteps: readonly number[] }): Promise<void> {
-    await pruneCheckpoints(join(this.dir, names.checkpoints), keep);
+  async pruneCheckpoints(options: PruneOptions): Promise<void> {
+    await pruneCheckpoints(join(this.dir, names.checkpoints), options);
   }
 
   /** The newest whole checkpoint. @param onDamaged told of newer ones that were passed over */

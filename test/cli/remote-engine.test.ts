@@ -160,9 +160,15 @@ describe("a failure that no other try helps", () => {
     expect(stopped.code).not.toBe(0);
     expect(stopped.stderr).toMatch(/TINKER_FUTURE_FAILED/);
     expect(stopped.stderr).toMatch(/out of memory/);
-    const resumed = await runProcess(folder, ["train", "task.ts", "--run", "saved", "--resume"]);
+    const more = ["--resume", "--checkpoint-every", "1"];
+    const resumed = await runProcess(folder, ["train", "task.ts", "--run", "saved", ...more]);
     expect(resumed.code, resumed.stderr).toBe(0);
     expect(resumed.stdout + resumed.stderr).toMatch(/resumed after step 3/);
+    // Of the four states that were saved, the server holds those of the checkpoints that were kept.
+    const states = await readdir(join(folder, "states-d/weights"), { recursive: true, withFileTypes: true });
+    const checkpoints = await readdir(join(folder, "saved/checkpoints"));
+    expect(checkpoints).toHaveLength(2);
+    expect(states.filter((entry) => entry.isDirectory() && entry.name.startsWith("rec-r1-"))).toHaveLength(2);
   });
 });
 

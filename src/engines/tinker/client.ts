@@ -288,6 +288,14 @@ export class TinkerClient {
     await this.submit(json, { path, name: "LoadWeights", schema: anything });
   }
 
+  /** Removes what {@link saveWeights} kept. Asked once. */
+  async deleteWeights(address: string): Promise<void> {
+    const [, modelId, name] = /^tinker:\/\/([^/]+)\/weights\/([^/]+)$/.exec(address) ?? [];
+    if (modelId === undefined || name === undefined) return;
+    const path = `/api/v1/training_runs/${encodeURIComponent(modelId)}/checkpoints/weights/${encodeURIComponent(name)}`;
+    await this.http.send(path, { method: "DELETE", attempts: 1 });
+  }
+
   /** Ends the heartbeat. */
   close(): void {
     clearInterval(this.heartbeat);

@@ -40,7 +40,7 @@ export class ServerPolicy {
     parts: readonly Omit<ForwardBackwardWire, "modelId" | "seqId" | "forwardOnly">[],
     { forwardOnly, signal }: { forwardOnly: boolean; signal: AbortSignal | undefined },
   ): Promise<ForwardBackwardReply["outputs"]> {
-    if (!forwardOnly && this.hasUnwantedGradients) await this.load(await this.save());
+    if (!forwardOnly && this.hasUnwantedGradients) await this.moveToNewModel();
     const modelId = await this.openModel(signal);
     const submitted: SubmittedPass[] = [];
     const outputs: ForwardBackwardReply["outputs"] = [];
@@ -117,10 +117,23 @@ export class ServerPolicy {
     await this.openModel();
   }
 
+  /** Frees a state that {@link save} kept, where the server can. */
+  async drop(address: string): Promise<void> {
+    await this.client.deleteWeights(address).catch(() => undefined);
+  }
+
   /** Frees the model on the server. */
   async close(): Promise<void> {
     const modelId = await this.modelId?.catch(() => undefined);
     if (modelId !== undefined) await this.client.requestUnload(modelId).catch(() => undefined);
+  }
+
+  /** The same weights and optimizer state without gradients. */
+  private async moveToNewModel(): Promise<void> {
+    const address = await this.save();
+    await this.load(address);
+    await this.drop(address);
+    this.origin = undefined;
   }
 
   private openModel(signal?: AbortSignal): Promise<string> {

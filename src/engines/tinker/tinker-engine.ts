@@ -289,6 +289,12 @@ export class TinkerEngine implements Engine {
     }
   }
 
+  async dropState(dir: string): Promise<void> {
+    const expected = { baseModel: this.baseModel, loraRank: this.loraRank };
+    const state = await readSavedState(dir, expected).catch(() => undefined);
+    if (state?.server === this.client.origin) await this.policy.drop(state.address);
+  }
+
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;

@@ -112,7 +112,7 @@ export class TinkerApi {
       this.authorise(request);
       const name = `${request.method} ${request.path.replace(/^\/api\/v1\//, "")}`;
       const handler = request.path.startsWith("/api/v1/") ? this.handlers.get(name) : undefined;
-      const answer = handler ? await handler(request) : this.describeSampler(request);
+      const answer = handler ? await handler(request) : await this.handleNamed(request);
       return isResponse(answer) ? answer : json(200, answer);
     } catch (error) {
       if (error instanceof RequestError) return json(error.status, { detail: error.message });
@@ -363,10 +363,17 @@ export class TinkerApi {
     return { future_id: request_id, status: "pending", request_id };
   }
 
-  private describeSampler({ method, path }: ApiRequest): unknown {
-    const [, id] = /^\/api\/v1\/samplers\/([\w-]+)$/.exec(path) ?? [];
-    if (method !== "GET" || id === undefined || !this.policies.hasSampler(id)) throw new RequestError(404, "Not Found");
-    return { sampler_id: id, base_model: this.options.modelName, model_path: null };
+  /** Paths with names in them. */
+  private async handleNamed({ method, path }: ApiRequest): Promise<unknown> {
+    const [, sampler_id] = /^\/api\/v1\/samplers\/([\w-]+)$/.exec(path) ?? [];
+    if (method === "GET" && sampler_id !== undefined && this.policies.hasSampler(sampler_id)) {
+      return { sampler_id, base_model: this.options.modelName, model_path: null };
+    }
+    const [, model, state] =
+      /^\/api\/v1\/training_runs\/([\w-]+)\/checkpoints\/((?:sampler_)?weights\/[\w-]+)$/.exec(path) ?? [];
+    if (method !== "DELETE" || model === undefined) throw new RequestError(404, "Not Found");
+    await this.policies.deleteState(`tinker://${model}/${state}`);
+    return { status: 204, contentType: "application/json", body: "" } satisfies ApiResponse;
   }
 
   private checkModel(name: string): void {

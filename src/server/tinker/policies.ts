@@ -167,6 +167,13 @@ export class Policies {
     return `tinker://${id}/${kind}/${name}`;
   }
 
+  /** Removes a saved state. @throws RequestError 404 */
+  async deleteState(address: string): Promise<void> {
+    const { stateDir } = await this.find(address);
+    await rm(settingsFile(stateDir), { force: true });
+    await rm(stateDir, { recursive: true, force: true });
+  }
+
   /** Settings of the model that a saved state is of. @throws RequestError 404 */
   async settingsOf(address: string): Promise<PolicySettings> {
     const { stateDir } = await this.find(address);

@@ -188,7 +188,7 @@ describe("a policy on a server", () => {
     expect((await engine.optimStep(adam)).applied).toBe(true);
     const paths = server.asked.slice(before).map(({ path }) => path);
     const changes = paths.filter(
-      (path) => /weights|create_model|unload|optim/.test(path) || path.startsWith("forward"),
+      (path) => /_weights$|create_model|unload|optim/.test(path) || path.startsWith("forward"),
     );
     expect(changes.slice(0, 5)).toEqual([
       "save_weights",
@@ -199,6 +199,7 @@ describe("a policy on a server", () => {
     ]);
     const kept = server.asked.find(({ path }) => path === "save_weights")?.body.path as string;
     expect(server.asked.find(({ path }) => path === "load_weights")?.body.path).toBe(`tinker://kept/weights/${kept}`);
+    expect(server.count(`training_runs/kept/checkpoints/weights/${kept}`)).toBe(1);
   });
 
   it("is not begun anew, untrained, where its state can't be loaded right now", async () => {

@@ -1,4 +1,5 @@
 /** The Tinker engine over the project's own server is the local engine, at a distance: same numbers, same states. */
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { type Datum, type Engine, type Loss, lossNames, type Sample } from "../../../src/engines/engine.ts";
@@ -121,6 +122,27 @@ describe("the Tinker engine over rec-r1's own server", () => {
     await after.forwardBackward(data, loss);
     await after.optimStep(adam);
     expectClose(flat(await after.logprobs(data)), flat(expected), 1e-6);
+  });
+
+  it("frees states that are no longer wanted, and leaves other servers' alone", async () => {
+    const folder = await temporaryFolder();
+    const { connect, dir } = await serveTiny();
+    const remote = await connect();
+    const kept = async (): Promise<number> =>
+      (await readdir(join(dir, "weights"), { recursive: true, withFileTypes: true })).filter(
+        (entry) => entry.name.startsWith("rec-r1-") && entry.isDirectory(),
+      ).length;
+    await remote.saveState(join(folder, "a"));
+    await remote.saveState(join(folder, "b"));
+    expect(await kept()).toBe(2);
+    const { connect: connectOther } = await serveTiny();
+    await (await connectOther()).dropState(join(folder, "a"));
+    await remote.dropState(join(folder, "absent"));
+    expect(await kept()).toBe(2);
+    await remote.dropState(join(folder, "a"));
+    expect(await kept()).toBe(1);
+    await expect(remote.loadState(join(folder, "a"))).rejects.toMatchObject({ code: "CHECKPOINT_NOT_ON_SERVER" });
+    await remote.loadState(join(folder, "b"));
   });
 
   it("samples from the weights as they were when it was asked, while they change", async () => {
