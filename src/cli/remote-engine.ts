@@ -28,6 +28,8 @@ export async function openRemoteEngine(
   reporter.status("connecting to the engine's server");
   const { TinkerEngine } = await import("../engines/tinker/index.ts");
   const apiKey = readKey(apiKeyEnv);
+  // Requests that are open together fail together: one of them speaks for all until it is sent again.
+  let toldUntil = 0;
   return TinkerEngine.connect(
     {
       url,
@@ -37,8 +39,11 @@ export async function openRemoteEngine(
       maxOpenRequests,
       keyHint: `the environment variable ${apiKeyEnv}`,
       onWarning: (message) => reporter.line(message),
-      onRetry: ({ error, delayMs }) =>
-        reporter.line(`${error.message} Trying again in ${Math.ceil(delayMs / 1000)} s.`),
+      onRetry: ({ error, delayMs }) => {
+        if (performance.now() < toldUntil) return;
+        toldUntil = performance.now() + delayMs;
+        reporter.line(`${error.message} Trying again in ${Math.ceil(delayMs / 1000)} s.`);
+      },
       ...(baseModel === undefined ? {} : { baseModel }),
       ...(apiKey ? { apiKey } : {}),
     },
