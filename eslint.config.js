@@ -91,14 +91,22 @@ zones.push(
   })),
 );
 
+/** Pages run in a browser: of the package they see what its server says, and no more. */
+const pagesZone = {
+  target: "./web",
+  from: "./src",
+  except: ["./server/dashboard/wire.ts"],
+  message: "web/ may import only src/server/dashboard/wire.ts (see docs/design.md).",
+};
+
 export default tseslint.config(
   { ignores: ["dist/", "runs/", "node_modules/", "coverage/", "bench/trl/.venv/", ".skyrl/", ".tinker-python/"] },
   ...tseslint.configs.recommended,
   {
-    files: ["src/**/*.ts", "test/**/*.ts"],
+    files: ["src/**/*.ts", "test/**/*.ts", "web/**/*.{ts,tsx}"],
     plugins: { "import-x": importX },
     languageOptions: { parserOptions: { projectService: existsSync(`${root}/tsconfig.json`), tsconfigRootDir: root } },
-    settings: { "import-x/parsers": { "@typescript-eslint/parser": [".ts"] } },
+    settings: { "import-x/parsers": { "@typescript-eslint/parser": [".ts", ".tsx"] } },
     rules: {
       "import-x/no-cycle": "error",
       "import-x/no-duplicates": "error",
@@ -113,5 +121,9 @@ export default tseslint.config(
     },
   },
   { files: ["src/**/*.ts"], rules: { "import-x/no-restricted-paths": ["error", { zones, basePath: root }] } },
+  {
+    files: ["web/**/*.{ts,tsx}"],
+    rules: { "import-x/no-restricted-paths": ["error", { zones: [pagesZone], basePath: root }] },
+  },
   { files: ["test/**/*.ts"], rules: { "no-console": "off" } },
 );

@@ -39,6 +39,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./eval-command.ts"),
   },
   {
+    name: "dashboard",
+    description: "runs in a browser: curves as they train, rollouts, before and after, try it",
+    load: () => import("./dashboard-command.ts"),
+  },
+  {
     name: "compare",
     description: "compare policies with every baseline: tests, slices, lengths, costs",
     load: () => import("./compare-command.ts"),

@@ -124,6 +124,12 @@ describe("the lint configuration", () => {
     for (const name of present) expect(config, name).toMatch(new RegExp(`\\b${name}\\b`));
   });
 
+  it("lets the pages see what their server says, and nothing else of src/", async () => {
+    expect(await findRefused("../web/src/api.ts", ["server/dashboard/wire.ts"])).toEqual([]);
+    const others = ["server/dashboard/rollouts.ts", "core/errors.ts", "index.ts"];
+    expect(await findRefused("../web/src/api.ts", others)).toEqual(others);
+  });
+
   it("refuses types and imports at run time alike", async () => {
     const filePath = join(root, "src/graph/new-file.ts");
     const text = `import type { X } from "../eval/significance.ts";\nexport const y: X = await import("../eval/compare.ts");\n`;

@@ -58,6 +58,9 @@ function listFiles(path: string): string[] {
 /** Whether dist/ was built after the last change to what it is built from, and has a file for every source. */
 function isDistFresh(): boolean {
   if (!existsSync(join(root, "dist"))) return false;
+  const pages = join(root, "dist/web/app.js");
+  const newestPage = Math.max(...listFiles(join(root, "web")).map((name) => statSync(join(root, "web", name)).mtimeMs));
+  if (!existsSync(pages) || statSync(pages).mtimeMs < newestPage) return false;
   const sources = listFiles(join(root, "src")).filter((name) => name.endsWith(".ts"));
   return sources.every((name) => {
     const output = join(root, "dist", name.replace(/\.ts$/, ".js"));
@@ -72,12 +75,14 @@ beforeAll(() => {
     if (name !== "dist" && existsSync(join(root, name))) cpSync(join(root, name), join(staging, name));
   }
   if (isDistFresh()) cpSync(join(root, "dist"), join(staging, "dist"), { recursive: true });
-  else
+  else {
     runChecked(
       process.execPath,
       [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", join(staging, "dist")],
       root,
     );
+    runChecked(process.execPath, [join(root, "scripts/build-web.mjs"), join(staging, "dist/web")], root);
+  }
 
   mkdirSync(consumer);
   const [pack] = JSON.parse(
@@ -117,8 +122,10 @@ describe("the tarball", () => {
     const paths = packed.map(({ path }) => path);
     expect(paths).toContain("dist/index.js");
     expect(paths).toContain("dist/index.d.ts");
+    expect(paths).toContain("dist/web/index.html");
     expect(paths).toContain("LICENSE");
-    const expected = /^(dist\/.+\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+    const expected =
+      /^(dist\/.+\.(js|d\.ts)|dist\/web\/(index\.html|index\.css|icon\.svg)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
     expect(paths.filter((path) => /(^|\/)(test|tests|bench|fixtures)\/|\.test\./.test(path))).toEqual([]);
     for (const name of manifest.files.filter((name) => name !== "dist")) expect(paths, name).toContain(name);

@@ -15,3 +15,8 @@ export class HttpError extends Error {
     this.headers = headers;
   }
 }
+
+/** The body of a refusal. */
+export interface ErrorReply {
+  error: { code: string; message: string };
+}

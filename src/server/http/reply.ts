@@ -1,7 +1,7 @@
 /** What goes out: JSON, and headers that keep a browser from making more of it. */
 import type { ServerResponse } from "node:http";
 import { RecR1Error } from "../../core/errors.ts";
-import { HttpError } from "./http-error.ts";
+import { HttpError, type ErrorReply } from "./http-error.ts";
 
 /** On every reply: its type is what it says, other sites can't embed it, and no address leaks from it. */
 export const commonHeaders: Readonly<Record<string, string>> = {
@@ -30,28 +30,33 @@ export function sendJson(
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
-/** The body of a refusal. */
-export interface ErrorReply {
-  error: { code: string; message: string };
-}
-
 /**
- * Answers with what went wrong: a refusal as it is, an error of ours (`RecR1Error`) by its code and message with status
- * 500 (503 where it is worth another try), and anything else without its message, which may tell of this machine.
+ * What a sender is told of an error: a refusal as it is, an error of ours (`RecR1Error`) by its code and message with
+ * status 500 (503 where it is worth another try), and anything else without its message, which may tell of this machine.
  * @param onFault told of what was no refusal
  */
+export function describeError(
+  error: unknown,
+  onFault?: (error: unknown) => void,
+): ErrorReply["error"] & { status: number; headers?: Readonly<Record<string, string>> } {
+  if (error instanceof HttpError) {
+    const { status, code, message, headers } = error;
+    return { status, code, message, headers };
+  }
+  onFault?.(error);
+  if (error instanceof RecR1Error) {
+    const isRetryable = "retryable" in error && error.retryable === true;
+    return { status: isRetryable ? 503 : 500, code: error.code, message: error.message };
+  }
+  return { status: 500, code: "INTERNAL", message: "Something went wrong here; the program's own output says what." };
+}
+
+/** Answers with what went wrong, as {@link describeError} tells it. @param onFault told of what was no refusal */
 export function sendError(response: ServerResponse, error: unknown, onFault?: (error: unknown) => void): void {
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
   }
-  const say = (status: number, code: string, message: string, headers?: Readonly<Record<string, string>>): void =>
-    sendJson(response, status, { error: { code, message } } satisfies ErrorReply, headers);
-  if (error instanceof HttpError) return say(error.status, error.code, error.message, error.headers);
-  onFault?.(error);
-  if (error instanceof RecR1Error) {
-    const isRetryable = "retryable" in error && error.retryable === true;
-    return say(isRetryable ? 503 : 500, error.code, error.message);
-  }
-  say(500, "INTERNAL", "Something went wrong here; the program's own output says what.");
+  const { status, code, message, headers } = describeError(error, onFault);
+  sendJson(response, status, { error: { code, message } } satisfies ErrorReply, headers);
 }

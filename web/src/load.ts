@@ -1,0 +1,56 @@
+/** Loading what a view needs, again when what it depends on changes. */
+import { useEffect, useRef, useState } from "preact/hooks";
+
+export interface Loaded<T> {
+  /** What was loaded last, while the next is on its way, too. */
+  data: T | undefined;
+  error: Error | undefined;
+  isLoading: boolean;
+}
+
+/** @param key loads again when it changes; null: nothing to load */
+export function useLoaded<T>(
+  key: string | null,
+  load: (signal: AbortSignal) => Promise<T>,
+): Loaded<T> & { reload: () => void } {
+  const [state, setState] = useState<Loaded<T>>({ data: undefined, error: undefined, isLoading: key !== null });
+  const [count, setCount] = useState(0);
+  const latest = useRef(load);
+  latest.current = load;
+  useEffect(() => {
+    if (key === null) return setState({ data: undefined, error: undefined, isLoading: false });
+    const controller = new AbortController();
+    setState(({ data }) => ({ data, error: undefined, isLoading: true }));
+    latest.current(controller.signal).then(
+      (data) => setState({ data, error: undefined, isLoading: false }),
+      (error: Error) => {
+        if (!controller.signal.aborted) setState({ data: undefined, error, isLoading: false });
+      },
+    );
+    return () => controller.abort();
+  }, [key, count]);
+  return { ...state, reload: () => setCount((n) => n + 1) };
+}
+
+/** A value that follows `value` when it hasn't changed for a moment. */
+export function useDelayed<T>(value: T, delayMs = 250): T {
+  const [delayed, setDelayed] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setDelayed(value), delayMs);
+    return () => clearTimeout(timer);
+  }, [value, delayMs]);
+  return delayed;
+}
+
+/** A choice that is kept in this browser. */
+export function useKept<T extends string>(name: string, fallback: T): [T, (value: T) => void] {
+  const key = `rec-r1-${name}`;
+  const [value, setValue] = useState<T>(() => (localStorage.getItem(key) as T | null) ?? fallback);
+  return [
+    value,
+    (next) => {
+      localStorage.setItem(key, next);
+      setValue(next);
+    },
+  ];
+}
