@@ -15,7 +15,9 @@ const milliseconds = (values) => Math.round(median(values));
 async function sizeOf(folder) {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const sizes = await Promise.all(
-    entries.filter((entry) => entry.isFile()).map(async (entry) => (await stat(join(entry.parentPath, entry.name))).size),
+    entries
+      .filter((entry) => entry.isFile())
+      .map(async (entry) => (await stat(join(entry.parentPath, entry.name))).size),
   );
   return sizes.reduce((sum, size) => sum + size, 0);
 }
@@ -88,7 +90,7 @@ export async function run(args, say) {
         replies.group.push((await ask(`rollouts/groups?run=large&step=${1 + Math.floor(steps / 2) + i}`)).ms);
         const searched = performance.now();
         let found = 0;
-        for (let cursor = ""; cursor !== null; ) {
+        for (let cursor = ""; cursor !== null;) {
           const { body } = await ask(`rollouts/search?run=large&text=zzz-nowhere&limit=50&cursor=${cursor}`);
           found += body.matches.length;
           cursor = body.next;
