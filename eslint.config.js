@@ -100,7 +100,18 @@ const pagesZone = {
 };
 
 export default tseslint.config(
-  { ignores: ["dist/", "runs/", "node_modules/", "coverage/", "bench/trl/.venv/", ".skyrl/", ".tinker-python/"] },
+  {
+    ignores: [
+      "dist/",
+      "runs/",
+      "node_modules/",
+      "coverage/",
+      "bench/trl/.venv/",
+      ".skyrl/",
+      ".tinker-python/",
+      ".export-python/",
+    ],
+  },
   ...tseslint.configs.recommended,
   {
     files: ["src/**/*.ts", "test/**/*.ts", "web/**/*.{ts,tsx}"],

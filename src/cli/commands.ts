@@ -84,6 +84,16 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./serve-command.ts"),
   },
   {
+    name: "export",
+    description: "write a run's policy for other programs: PEFT, safetensors, GGUF",
+    load: () => import("./export-command.ts"),
+  },
+  {
+    name: "distill",
+    description: "turn a run's policy into synonym and rewrite rules",
+    load: () => import("./distill-command.ts"),
+  },
+  {
     name: "engine",
     description: "serve this machine's engine to others, over the Tinker API",
     load: () => import("./engine-command.ts"),

@@ -1,15 +1,15 @@
-/** Writes a loaded model as a Hugging Face folder in float32, for programs that read nothing else. */
+/** Writes a model as a Hugging Face folder, for programs that read nothing else. */
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describeFileError } from "../core/atomic-write.ts";
 import { ModelError } from "../core/errors.ts";
 import { loadModel, readTokenizerParts } from "./load.ts";
-import type { FamilyTraits, ModelConfig } from "./model.ts";
-import { writeSafetensors } from "./safetensors-writer.ts";
+import type { FamilyTraits, ModelConfig, WeightTensor } from "./model.ts";
+import { type SafetensorsType, writeSafetensors } from "./safetensors-writer.ts";
 import type { TokenizerParts } from "./tokenizer.ts";
 
 /** The configuration as config.json spells it. */
-function configJson(config: ModelConfig, endIds: readonly number[]): Record<string, unknown> {
+function configJson(config: ModelConfig, endIds: readonly number[], type: SafetensorsType): Record<string, unknown> {
   const classes = {
     llama: "LlamaForCausalLM",
     qwen2: "Qwen2ForCausalLM",
@@ -46,7 +46,7 @@ function configJson(config: ModelConfig, endIds: readonly number[]): Record<stri
     tie_word_embeddings: config.tieWordEmbeddings,
     attention_bias: config.attentionBias,
     ...(config.traits ? traitsJson(config, config.traits) : { hidden_act: "silu" }),
-    torch_dtype: "float32",
+    torch_dtype: { f32: "float32", f16: "float16", bf16: "bfloat16" }[type],
     ...(endIds.length > 0 ? { eos_token_id: endIds.length === 1 ? endIds[0] : endIds } : {}),
   };
 }
@@ -71,26 +71,64 @@ function traitsJson({ layers, contextLength }: ModelConfig, traits: FamilyTraits
  * @throws ModelError `EXPORT_FOLDER` where it is neither; RecR1Error `DISK_FULL` …
  */
 export async function exportModel(source: string, folder: string): Promise<void> {
-  const existing = await readdir(folder).catch(() => []);
-  if (existing.length > 0) {
-    throw new ModelError("EXPORT_FOLDER", `${folder} is not empty; a model goes to a folder of its own.`);
-  }
+  await requireEmptyFolder(folder);
   const model = await loadModel(source);
   const { parts } = await readTokenizerParts(source);
-  const write = (name: string, value: unknown): Promise<void> =>
-    writeFile(join(folder, name), `${JSON.stringify(value, null, 1)}\n`);
+  const endIds = model.tokenizer?.endIds ?? [];
+  await writeModelFolder(folder, {
+    config: model.config,
+    weights: model.weights,
+    parts: parts && { ...parts, endIds },
+  });
+}
+
+/** @throws ModelError `EXPORT_FOLDER` where `folder` is neither empty nor absent */
+export async function requireEmptyFolder(folder: string): Promise<void> {
+  const existing = await readdir(folder).catch(() => []);
+  if (existing.length === 0) return;
+  throw new ModelError("EXPORT_FOLDER", `${folder} is not empty; an export goes to a folder of its own.`);
+}
+
+export interface FolderModel {
+  config: ModelConfig;
+  /** By Hugging Face name. */
+  weights: ReadonlyMap<string, Pick<WeightTensor, "shape" | "data">>;
+  /** Its `endIds` are those that the model ends answers by. Null: the folder gets no tokenizer. */
+  parts: TokenizerParts | null;
+}
+
+/**
+ * Writes a model in Hugging Face's layout: config.json, generation_config.json, model.safetensors and the tokenizer's
+ * files.
+ * @param type of the weights. Default f32.
+ * @throws ModelError `EXPORT_RANGE`; RecR1Error `DISK_FULL` …
+ */
+export async function writeModelFolder(
+  folder: string,
+  { config, weights, parts }: FolderModel,
+  type: SafetensorsType = "f32",
+): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
-    await write("config.json", configJson(model.config, model.tokenizer?.endIds ?? []));
-    const tensors = [...model.weights].map(([name, { shape, data }]) => ({ name, shape, data }));
-    await writeSafetensors(join(folder, "model.safetensors"), tensors);
-    if (parts) {
-      await write("tokenizer.json", { version: "1.0", ...parts.tokenizerJson, added_tokens: addedTokens(parts) });
-      await write("tokenizer_config.json", tokenizerConfig(parts));
-    }
+    const endIds = parts?.endIds ?? [];
+    await writeJson(folder, "config.json", configJson(config, endIds, type));
+    if (endIds.length > 0) await writeJson(folder, "generation_config.json", { eos_token_id: endIds });
+    const tensors = [...weights].map(([name, { shape, data }]) => ({ name, shape, data }));
+    await writeSafetensors(join(folder, "model.safetensors"), tensors, {}, type);
+    if (parts) await writeTokenizer(folder, parts);
   } catch (error) {
     throw describeFileError(error, "write the model to", folder);
   }
+}
+
+const writeJson = (folder: string, name: string, value: unknown): Promise<void> =>
+  writeFile(join(folder, name), `${JSON.stringify(value, null, 1)}\n`);
+
+/** Writes tokenizer.json and tokenizer_config.json, the chat template in the latter. */
+export async function writeTokenizer(folder: string, parts: TokenizerParts): Promise<void> {
+  const json = { version: "1.0", ...parts.tokenizerJson, added_tokens: addedTokens(parts) };
+  await writeJson(folder, "tokenizer.json", json);
+  await writeJson(folder, "tokenizer_config.json", tokenizerConfig(parts));
 }
 
 /** Added tokens with every field that other readers insist on. */

@@ -64,7 +64,27 @@ const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
 };
 
 /** `tokenizer.ggml.token_type`. */
-const tokenType = { unknown: 2, control: 3, userDefined: 4, unused: 5 } as const;
+export const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5 } as const;
+
+/** The name that llama.cpp knows a tokenizer.json's way of splitting text by; null: none of those here. */
+export function namePreTokenizer(tokenizerJson: Json): string | null {
+  const split = tokenizerJson.pre_tokenizer as { type?: unknown; pretokenizers?: readonly Json[] } | null | undefined;
+  const steps = split?.type === "Sequence" ? (split.pretokenizers ?? []) : split ? [split as Json] : [];
+  const describe = (list: readonly Json[]): string =>
+    JSON.stringify(
+      list.map(({ type, pattern, individual_digits: digits }) => [
+        type,
+        (pattern as Json | undefined)?.Regex ?? null,
+        digits ?? null,
+      ]),
+    );
+  const found = (["smollm", "gpt-2", "llama-bpe", "qwen2"] as const).find((name) => {
+    const { preTokenizer } = preTokenizers[name] as PreTokenizer;
+    const own = preTokenizer.type === "Sequence" ? (preTokenizer.pretokenizers as Json[]) : [preTokenizer];
+    return describe(own) === describe(steps);
+  });
+  return found ?? null;
+}
 
 /**
  * Reads the tokenizer of a GGUF file.

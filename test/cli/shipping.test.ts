@@ -1,14 +1,15 @@
-/** `rec-r1 serve` on a real run: a tiny model, the embedded search engine, a gate from the validation split. */
+/** `rec-r1 serve`, `export` and `distill` on a real run: a tiny model, the embedded search engine, a validation split. */
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadModel } from "../../src/models/load.ts";
 import { wordLetters } from "../support/tiny-model-folder.ts";
 import { writeProject } from "./project.ts";
-import { runInProcess } from "./run-in-process.ts";
+import { lastJson, runInProcess } from "./run-in-process.ts";
 
 let folder: string;
 let run: string;
@@ -102,5 +103,71 @@ describe("rec-r1 serve", () => {
     const { code, stderr } = await runInProcess(...args.map((arg) => (arg === "RUN" ? run : arg)));
     expect(code).not.toBe(0);
     expect(stderr).toMatch(message);
+  });
+});
+
+describe("rec-r1 export", () => {
+  it.each([
+    [
+      "peft",
+      [],
+      ["README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"],
+    ],
+    [
+      "safetensors",
+      ["--type", "bf16"],
+      [
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+      ],
+    ],
+    ["gguf", ["--name", "My tiny/model"], ["My-tiny-model.F16.gguf", "README.md"]],
+  ])("writes %s with a model card", async (format, more, files) => {
+    const out = join(folder, `out-${format}`);
+    const args = ["export", run, "--format", format, "--out", out, "--checkpoint", "last", ...more, "--json"];
+    const { code, stderr, stdout } = await runInProcess(...args);
+    expect(code, stderr).toBe(0);
+    expect(lastJson(stdout)).toMatchObject({ format, step: 2 });
+    expect((await readdir(out)).sort()).toEqual(files);
+    const card = await readFile(join(out, "README.md"), "utf8");
+    expect(card).toMatch(/Task: `letters`; checkpoint after step 2/);
+    expect(card).toMatch(/user: bb/);
+    if (format === "gguf") expect((await loadModel(join(out, files[0] as string))).tokenizer).not.toBeNull();
+    if (format === "safetensors") expect((await loadModel(out)).config.layers).toBe(2);
+  });
+
+  it.each([
+    [["--format", "onnx", "--out", "x"], /peft, safetensors, gguf/],
+    [["--format", "peft", "--type", "q8_0", "--out", "x"], /--format peft is written as f32/],
+    [["--format", "gguf", "--out", "RUN"], /is not empty/],
+    [["--format", "gguf"], /--out/],
+  ])("says what is wrong with %j", async (args, message) => {
+    const { code, stderr } = await runInProcess("export", run, ...args.map((arg) => (arg === "RUN" ? run : arg)));
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe("rec-r1 distill", () => {
+  it("writes rules in every format, and measures them", async () => {
+    const out = join(folder, "rules");
+    const { code, stderr, stdout } = await runInProcess("distill", run, "--out", out, "--checkpoint", "last", "--json");
+    expect(code, stderr).toBe(0);
+    const result = lastJson(stdout);
+    expect(result).toMatchObject({ trainQueries: 36, test: { metric: "ndcg@10", systems: [{}, {}, {}] } });
+    expect((await readdir(out)).sort()).toEqual([
+      "analysis.json",
+      "distilled.json",
+      "querqy.txt",
+      "rules.tsv",
+      "synonyms-set.json",
+      "synonyms.txt",
+    ]);
+    const lines = (await readFile(join(out, "rules.tsv"), "utf8")).trimEnd().split("\n");
+    expect(lines).toHaveLength((result.rules as number) + 1);
   });
 });

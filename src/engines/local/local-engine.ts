@@ -5,7 +5,7 @@
 import { EngineError } from "../../core/errors.ts";
 import { type AnyTensor, Session, type TensorData } from "../../graph/session.ts";
 import { loadModel } from "../../models/load.ts";
-import type { ChatTokenizer, LoadedModel } from "../../models/model.ts";
+import type { ChatTokenizer, LoadedModel, ModelConfig } from "../../models/model.ts";
 import type {
   AdamParams,
   Datum,
@@ -32,7 +32,7 @@ import { PolicyWeights } from "./policy-weights.ts";
 import { sampleCompletions, type SamplerModel, trySampling } from "./sampler.ts";
 import { readState, writeState } from "./state.ts";
 import { rotaryFeeds } from "./transformer.ts";
-import { type ProjectionName, projectionNames, type Training } from "./weight-inputs.ts";
+import { type LoraOptions, type ProjectionName, projectionNames, type Training } from "./weight-inputs.ts";
 
 export interface LocalEngineOptions {
   /** Rank of the LoRA adapter on the linear layers. Default 16. */
@@ -231,6 +231,28 @@ export class LocalEngine implements Engine {
   /** The trained weights themselves, by name: reading is free, writing must be told by {@link replaceTrained}. */
   get trained(): ReadonlyMap<string, Float32Array> {
     return this.weights.trained;
+  }
+
+  /** The policy's weights as graphs read them, an adapter merged in, by Hugging Face name. They are not copies. */
+  async policyWeights(): Promise<ReadonlyMap<string, TensorData>> {
+    this.checkOpen();
+    const feeds = await this.weights.feeds("policy", this.options.threads);
+    return new Map([...this.model.weights.keys()].map((name) => [name, feeds[name] as TensorData]));
+  }
+
+  get modelConfig(): ModelConfig {
+    return this.model.config;
+  }
+
+  /** The adapter that is trained; undefined where every weight is. */
+  get lora(): LoraOptions | undefined {
+    const { training } = this.weights;
+    return training.kind === "lora" ? training.lora : undefined;
+  }
+
+  /** Shapes of {@link trained}. */
+  get trainedShapes(): ReadonlyMap<string, readonly number[]> {
+    return this.weights.shapes;
   }
 
   /** Gradients gathered since the last optimizer step, by weight name. */
