@@ -4,7 +4,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { SearchKind } from "../recommenders/lancedb/index.ts";
 import { Closing } from "./closing.ts";
-import { formatSeconds, printable, Reporter } from "./progress.ts";
+import { createEta, formatSeconds, printable, Reporter } from "./progress.ts";
 
 interface IndexFlags {
   text: string[];
@@ -51,6 +51,7 @@ async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
   const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
   const closing = new Closing();
   const start = performance.now();
+  const eta = createEta();
   try {
     const { LanceDbRecommender } = await import("../recommenders/lancedb/index.ts");
     let items = 0;
@@ -63,9 +64,10 @@ async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
         ...(flags.store === undefined ? {} : { store: flags.store }),
         ...(flags.indexDir === undefined ? {} : { indexDir: flags.indexDir }),
         signal: interrupt.signal,
-        onProgress: (progress) => {
-          items = progress.rows;
-          reporter.status(`${progress.stage} ${catalogue}: ${progress.rows} items`);
+        onProgress: ({ stage, rows, total }) => {
+          items = rows;
+          const rest = stage === "reading" ? eta(rows, total) : "";
+          reporter.status(`${stage} ${catalogue}: ${rows} of ${total} items${rest}`);
         },
       }),
     );

@@ -73,6 +73,17 @@ export function printable(text: string): string {
   );
 }
 
+/** Tells how long the rest takes at the speed so far, as `, 12 min left`; nothing before there is a speed. */
+export function createEta(now: () => number = () => performance.now()): (done: number, total: number) => string {
+  let start: { done: number; at: number } | undefined;
+  return (done, total) => {
+    if (!start || done < start.done) start = { done, at: now() };
+    if (done === start.done || done >= total) return "";
+    const seconds = (((now() - start.at) / 1000) * (total - done)) / (done - start.done);
+    return `, ${formatSeconds(seconds)} left`;
+  };
+}
+
 /** `45 s`, `12 min`, `3 h 20 min`. */
 export function formatSeconds(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;

@@ -8,7 +8,7 @@ import { fuseRankings } from "../recommenders/fused.ts";
 import type { Hit } from "../recommenders/recommender.ts";
 import type { Interaction, ItemVectors, TrainSequentialOptions } from "../recommenders/sequential/index.ts";
 import { Closing } from "./closing.ts";
-import { formatSeconds, Reporter } from "./progress.ts";
+import { createEta, formatSeconds, Reporter } from "./progress.ts";
 
 /** Flags that are numbers: the option that they set, and what they are. */
 const numberFlags = {
@@ -136,7 +136,12 @@ async function trainModel(flags: TrainFlags): Promise<void> {
       return value === undefined ? [] : [[name, value] as const];
     });
     const given = Object.fromEntries(numbers) as Partial<TrainSequentialOptions>;
-    const show = (done: number): void => reporter.status(`encoding titles: ${done} of ${items.length}`);
+    const encodingEta = createEta();
+    const show = (done: number): void =>
+      reporter.status(`encoding titles: ${done} of ${items.length}${encodingEta(done, items.length)}`);
+    const { epochs = 60 } = given;
+    const eta = createEta();
+    eta(0, epochs);
     const itemVectors =
       flags.encoder === undefined
         ? undefined
@@ -150,7 +155,7 @@ async function trainModel(flags: TrainFlags): Promise<void> {
       signal,
       onProgress: ({ epoch, loss, validNdcg }) => {
         const shown = validNdcg === null ? "" : `, NDCG@10 ${validNdcg.toFixed(4)} on the held-out histories`;
-        reporter.status(`epoch ${epoch}: loss ${loss.toFixed(4)}${shown}`);
+        reporter.status(`epoch ${epoch} of at most ${epochs}: loss ${loss.toFixed(4)}${shown}${eta(epoch, epochs)}`);
       },
     };
     const model = await trainSequential(options);

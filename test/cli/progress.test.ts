@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { averageInto, LiveView } from "../../src/cli/live-view.ts";
-import { drawCurve, drawSparkline, formatSeconds, printable, Reporter } from "../../src/cli/progress.ts";
+import { createEta, drawCurve, drawSparkline, formatSeconds, printable, Reporter } from "../../src/cli/progress.ts";
 import { TrainPrinter } from "../../src/cli/train-printer.ts";
 import { displayWidth, fitToWidth } from "../../src/core/display-width.ts";
 import type { TrainEvent } from "../../src/rl/events.ts";
@@ -208,5 +208,18 @@ describe("drawing", () => {
 
   it("writes durations for people", () => {
     expect([0.25, 42.4, 600, 12_000].map(formatSeconds)).toEqual(["0.3 s", "42 s", "10 min", "3 h 20 min"]);
+  });
+});
+
+describe("createEta", () => {
+  it("tells the rest at the speed since it began, also where work is gone on with", () => {
+    let now = 0;
+    const eta = createEta(() => now);
+    expect(eta(20_000, 50_000)).toBe("");
+    now = 2000;
+    expect(eta(20_000, 50_000)).toBe("");
+    expect(eta(30_000, 50_000)).toBe(", 4.0 s left");
+    now = 6000;
+    expect(eta(50_000, 50_000)).toBe("");
   });
 });

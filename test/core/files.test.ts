@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { isTemporaryName, temporaryName, writeFileAtomic } from "../../src/core/atomic-write.ts";
-import { sha256OfFile, sha256OfJson } from "../../src/core/checksum.ts";
+import { digestLines, sha256OfFile, sha256OfJson } from "../../src/core/checksum.ts";
 import { appendJsonLines, readJsonLog } from "../../src/core/json-lines.ts";
 
 let root: string;
@@ -80,6 +80,9 @@ describe("checksums", () => {
     await writeFile(join(root, "abc"), "abc");
     const expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     expect(await sha256OfFile(join(root, "abc"))).toBe(expected);
+    expect(await digestLines(join(root, "abc"))).toEqual({ sha256: expected, lines: 1 });
+    await writeFile(join(root, "lines"), "a\n\n \r\nb c\nd");
+    expect((await digestLines(join(root, "lines"))).lines).toBe(3);
     expect(sha256OfJson(["a", "b"])).not.toBe(sha256OfJson(["ab"]));
   });
 });

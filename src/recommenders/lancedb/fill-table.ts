@@ -26,7 +26,7 @@ export interface FillPlan {
   /** Checked rows, in the catalogue's order. */
   readRows: () => AsyncIterable<CatalogueRow>;
   signal?: AbortSignal | undefined;
-  onProgress?: ((progress: IndexProgress) => void) | undefined;
+  onProgress?: ((progress: Omit<IndexProgress, "total">) => void) | undefined;
   /** Called when a write is done, before the next. */
   onWrite?: () => Promise<void>;
 }

@@ -12,7 +12,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { createRowChecker, emptyCatalogueError, readCatalogueRows } from "../../core/catalogue.ts";
 import type { CatalogueRow } from "../../core/catalogue.ts";
-import { sha256OfFile, sha256OfJson } from "../../core/checksum.ts";
+import { digestLines, sha256OfJson } from "../../core/checksum.ts";
 import { toDataError } from "../../core/data-lines.ts";
 import { throwIfAborted } from "../../core/errors.ts";
 import { defaultEncoder, loadEncoder, type SentenceEncoder } from "../../encoders/index.ts";
@@ -41,7 +41,11 @@ export type { VectorIndexOptions } from "./vector-index.ts";
 /** Part of every index's identity; counted up when what we store or ask changes. */
 const indexFormat = 2;
 
-type Rows = { digest: () => Promise<string>; read: () => AsyncIterable<CatalogueRow>; defaultDir: string };
+type Rows = {
+  digest: () => Promise<{ sha256: string; lines: number }>;
+  read: () => AsyncIterable<CatalogueRow>;
+  defaultDir: string;
+};
 
 async function* checkRows(
   rows: Iterable<object>,
@@ -113,7 +117,7 @@ export class LanceDbRecommender implements Recommender {
     const { signal } = options;
     return LanceDbRecommender.#open(options, settings, {
       digest: () =>
-        sha256OfFile(path).catch((error: unknown) => {
+        digestLines(path).catch((error: unknown) => {
           throw toDataError(error, path);
         }),
       read: () => readCatalogueRows(path, { ...settings, ...(signal ? { signal } : {}) }),
@@ -129,7 +133,7 @@ export class LanceDbRecommender implements Recommender {
     const settings = resolveOptions(options);
     const list = [...rows];
     return LanceDbRecommender.#open(options, settings, {
-      digest: () => Promise.resolve(sha256OfJson(list)),
+      digest: () => Promise.resolve({ sha256: sha256OfJson(list), lines: list.length }),
       read: () => checkRows(list, settings),
       defaultDir: inMemory,
     });
@@ -137,7 +141,7 @@ export class LanceDbRecommender implements Recommender {
 
   static async #open(options: LanceDbOptions, settings: Settings, rows: Rows): Promise<LanceDbRecommender> {
     throwIfAborted(options.signal);
-    const contents = await rows.digest();
+    const { sha256: contents, lines: total } = await rows.digest();
     const { lance, version } = await loadNative();
     const { encoder, isOurs } = await openEncoder(options, settings);
     const closeEncoder = async (): Promise<void> => {
@@ -152,7 +156,7 @@ export class LanceDbRecommender implements Recommender {
         readRows: rows.read,
         indexDir: options.indexDir ?? rows.defaultDir,
         signal: options.signal,
-        onProgress: options.onProgress,
+        onProgress: (progress) => options.onProgress?.({ ...progress, total }),
       });
       const searcher = new Searcher(lance, index, settings, encoder);
       const release = async (): Promise<void> => {

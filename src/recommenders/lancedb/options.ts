@@ -17,6 +17,8 @@ export interface IndexProgress {
   stage: "reading" | "indexing" | "ready";
   /** Rows so far. */
   rows: number;
+  /** Rows that there will be. */
+  total: number;
 }
 
 export interface LanceDbOptions extends AnalysisOptions {

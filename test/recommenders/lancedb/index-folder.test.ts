@@ -151,6 +151,7 @@ describe("an index folder", () => {
       onProgress: (progress) => seen.push({ ...progress }),
     });
     expect(seen.map(({ rows }) => rows)).toEqual([20_000, 40_000, 45_000, 45_000, 45_000]);
+    expect(seen.every(({ total }) => total === 45_000)).toBe(true);
     expect(recommender.size).toBe(45_000);
     const texts = ["word0", "word19999", "word20000", "word44999"];
     const answers = await recommender.search(texts.map((text) => ({ text })), { topK: 2 }); // prettier-ignore
