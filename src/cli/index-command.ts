@@ -4,7 +4,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { SearchKind } from "../recommenders/lancedb/index.ts";
 import { Closing } from "./closing.ts";
-import { createEta, formatSeconds, printable, Reporter } from "./progress.ts";
+import { createEta, formatScore, formatSeconds, printable, Reporter } from "./progress.ts";
 
 interface IndexFlags {
   text: string[];
@@ -91,7 +91,7 @@ async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
           typeof value === "string" ? value : JSON.stringify(value),
         );
         process.stdout.write(
-          `  ${score.toFixed(2).padStart(6)}  ${printable(id)}  ${printable(shown.join(" · ")).slice(0, 100)}\n`,
+          `  ${formatScore(score).padStart(7)}  ${printable(id)}  ${printable(shown.join(" · ")).slice(0, 100)}\n`,
         );
       }
     });

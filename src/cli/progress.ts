@@ -84,6 +84,11 @@ export function createEta(now: () => number = () => performance.now()): (done: n
   };
 }
 
+/** A recommender's score, with digits enough to tell small ones (of fused ranks, say) apart. */
+export function formatScore(score: number): string {
+  return Math.abs(score) >= 0.1 || score === 0 ? score.toFixed(2) : score.toPrecision(3);
+}
+
 /** `45 s`, `12 min`, `3 h 20 min`. */
 export function formatSeconds(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { Closing } from "./closing.ts";
-import { printable, Reporter } from "./progress.ts";
+import { formatScore, printable, Reporter } from "./progress.ts";
 import { openRecommenderFile } from "./recommender-settings.ts";
 
 interface SearchFlags {
@@ -48,7 +48,7 @@ async function search(settings: string, texts: readonly string[], flags: SearchF
           typeof value === "string" ? value : JSON.stringify(value),
         );
         const text = printable(shown.join(" · ")).slice(0, 100);
-        process.stdout.write(`  ${score.toFixed(2).padStart(6)}  ${printable(id)}  ${text}`.trimEnd() + "\n");
+        process.stdout.write(`  ${formatScore(score).padStart(7)}  ${printable(id)}  ${text}`.trimEnd() + "\n");
       }
     });
     const summary = `${texts.length} queries in ${milliseconds.toFixed(0)} ms (${fingerprint})`;
