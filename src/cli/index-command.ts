@@ -91,7 +91,7 @@ async function buildIndex(catalogue: string, flags: IndexFlags): Promise<void> {
           typeof value === "string" ? value : JSON.stringify(value),
         );
         process.stdout.write(
-          `  ${formatScore(score).padStart(7)}  ${printable(id)}  ${printable(shown.join(" · ")).slice(0, 100)}\n`,
+          `  ${formatScore(score).padStart(6)}  ${printable(id)}  ${printable(shown.join(" · ")).slice(0, 100)}\n`,
         );
       }
     });

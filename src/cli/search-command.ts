@@ -48,7 +48,7 @@ async function search(settings: string, texts: readonly string[], flags: SearchF
           typeof value === "string" ? value : JSON.stringify(value),
         );
         const text = printable(shown.join(" · ")).slice(0, 100);
-        process.stdout.write(`  ${formatScore(score).padStart(7)}  ${printable(id)}  ${text}`.trimEnd() + "\n");
+        process.stdout.write(`  ${formatScore(score).padStart(6)}  ${printable(id)}  ${text}`.trimEnd() + "\n");
       }
     });
     const summary = `${texts.length} queries in ${milliseconds.toFixed(0)} ms (${fingerprint})`;

@@ -84,7 +84,7 @@ export async function examineTask<E extends object>(options: ExamineOptions<E>):
     () => checkLeaks(patient),
     () => checkFailures(raw),
     () => checkAnswers(patient, queries),
-    () => checkEmpty(raw),
+    () => checkEmpty(patient, raw),
     () => checkWords(patient),
     () => checkRepeatable(patient, queries),
     () => checkCutOff(patient),

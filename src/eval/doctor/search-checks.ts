@@ -56,8 +56,11 @@ export async function checkAnswers<E extends object>(
   });
 }
 
-/** Raw queries that find nothing; one-word queries apart, since a lost word leaves them nothing. */
-export function checkEmpty(raw: RawAnswers): CheckOutcome {
+/**
+ * Raw queries that find nothing; one-word queries apart, since a lost word leaves them nothing. That a word is lost, and
+ * not just unknown to the catalogue, shows in queries of several words that find something: none of theirs does alone.
+ */
+export async function checkEmpty<E extends object>(patient: Patient<E>, raw: RawAnswers): Promise<CheckOutcome> {
   const check = "empty-results";
   const answered = [...raw].filter(([, outcome]) => "hits" in outcome);
   const empty = answered.filter(([, outcome]) => hitsOf(outcome).length === 0).map(([query]) => query);
@@ -65,7 +68,12 @@ export function checkEmpty(raw: RawAnswers): CheckOutcome {
   const emptySingle = single.filter((query) => empty.includes(query));
   if (answered.length === 0) return skipped(check, "No query was answered.");
   if (empty.length === 0) return fine(check, `All ${answered.length} raw queries find something.`);
-  const lostSingles = single.length >= 3 && emptySingle.length === single.length && empty.length < answered.length;
+  const found = answered.map(([query]) => query).filter((query) => !empty.includes(query));
+  const lostSingles =
+    single.length >= 3 &&
+    emptySingle.length === single.length &&
+    found.length > 0 &&
+    !(await findsAlone(patient, found));
   return fault(lostSingles || empty.length > 0.5 * answered.length ? "error" : "warning", check, {
     message: lostSingles
       ? `All ${single.length} one-word queries find nothing, and others do find something: a word gets lost.`
@@ -73,6 +81,13 @@ export function checkEmpty(raw: RawAnswers): CheckOutcome {
     evidence: empty.map(quote),
     advice: "Look at how the text becomes a query: analyzer, language, fields, operators.",
   });
+}
+
+/** Whether a word of some query finds something alone. */
+async function findsAlone<E extends object>({ askOnce }: Patient<E>, queries: readonly string[]): Promise<boolean> {
+  const words = queries.slice(0, 10).flatMap((query) => query.split(/\s+/).filter((word) => word !== ""));
+  const answers = await askOnce([...new Set(words)], 1);
+  return answers?.some((hits) => hits.length > 0) ?? false;
 }
 
 /** The same question must have the same answer, and an answer must belong to its question. */

@@ -65,6 +65,17 @@ describe("a healthy task", () => {
   });
 });
 
+describe("a catalogue that lacks every word that is asked alone", () => {
+  it("is no fault of the engine: words of other queries find something alone", async () => {
+    const texts = Object.values(data).flatMap((examples) => examples.map(({ query }) => query));
+    const lacking = new Set(texts.filter((text) => !text.includes(" ")));
+    expect(lacking.size).toBeGreaterThan(3);
+    const words = (asked: string[]): string[] => asked.filter((word) => !lacking.has(word));
+    const { found } = await examine({}, { words, withoutPayload: true });
+    expect(found.filter((name) => name.startsWith("empty-results"))).toEqual(["empty-results warning"]);
+  });
+});
+
 describe("a search engine with a planted fault", () => {
   it.each<[name: string, expected: string, faults: Faults]>([
     ["loses the first word", "first-word-lost error", { words: (words) => words.slice(1) }],
