@@ -39,17 +39,21 @@ export interface RecommenderErrorOptions extends RecR1ErrorOptions {
   status?: number;
   /** Whether the same call may succeed later. Default false. */
   retryable?: boolean;
+  /** Whether the service did answer, though nothing can be made of it: it is there. Default false. */
+  answered?: boolean;
 }
 
 /** The recommender failed to answer; the rollout is dropped and counted, never scored. */
 export class RecommenderError extends RecR1Error {
   readonly status: number | undefined;
   readonly retryable: boolean;
+  readonly answered: boolean;
 
   constructor(code: string, message: string, options: RecommenderErrorOptions = {}) {
     super(code, message, options);
     this.status = options.status;
     this.retryable = options.retryable ?? false;
+    this.answered = options.answered ?? false;
   }
 }
 

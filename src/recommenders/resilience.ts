@@ -15,7 +15,7 @@ export interface ResilienceOptions extends CircuitBreakerOptions {
   concurrency?: number;
   /** How long one attempt may take, in milliseconds. Default 10,000. */
   timeoutMs?: number;
-  /** Attempts at most, the first one included, where failures are retryable (429, 502, 503, 504, lost connections, timeouts). Default 4. */
+  /** Attempts at most, the first one included, where failures are retryable (429, 500, 502, 503, 504, lost connections, timeouts, replies that broke on their way). Default 4. */
   attempts?: number;
   /** Longest wait before the second attempt, in milliseconds; it doubles from attempt to attempt. Default 250. */
   baseDelayMs?: number;
@@ -92,7 +92,8 @@ export class Resilience {
         return result;
       } catch (error) {
         // What may not be retried is an answer, if only a refusal: the service is there.
-        leave(isAbort(error) ? "stopped" : saysRetryable(error) ? "failed" : "answered", error);
+        const answered = !saysRetryable(error) || (error instanceof RecommenderError && error.answered);
+        leave(isAbort(error) ? "stopped" : answered ? "answered" : "failed", error);
         throw error;
       }
     }, signal);

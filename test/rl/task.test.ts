@@ -171,7 +171,8 @@ describe("searchAll", () => {
     const outcomes = await searchAll(search, many, { topK: 5 });
     expect([...outcomes].filter(([, outcome]) => "failure" in outcome).map(([query]) => query)).toEqual(["q77"]);
     expect([...outcomes.keys()].sort()).toEqual(many.sort());
-    expect(search.calls).toHaveLength(15);
+    // 15 to find it, and two more for it alone: what it failed of may pass.
+    expect(search.calls).toHaveLength(17);
   });
 
   it("leaves a recommender alone that is known to be down, and leaves out hits beyond topK", async () => {

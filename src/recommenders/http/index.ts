@@ -182,7 +182,10 @@ export class HttpRecommender implements Recommender {
       throw connectionError(this.name, this.#url.origin, error);
     }
     if (reply.status >= 200 && reply.status < 300) return reply.body;
-    throw statusError(this.name, reply.status, reply);
+    const error = statusError(this.name, reply.status, reply);
+    if (reply.status !== 500) throw error;
+    // A server that stumbled over one request may not over the next; that it answered says that it is there.
+    throw new RecommenderError(error.code, error.message, { status: 500, retryable: true, answered: true });
   }
 
   #checkBlanks(): void {

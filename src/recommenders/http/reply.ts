@@ -18,7 +18,10 @@ export interface ReplyPaths {
   answers?: string;
 }
 
-/** Reads JSON. @throws RecommenderError `RECOMMENDER_NOT_JSON`, which may be a proxy's error page and so is retryable */
+/**
+ * Reads JSON.
+ * @throws RecommenderError `RECOMMENDER_NOT_JSON`: a proxy's error page, or a reply that broke on its way, so retryable
+ */
 export function parseReply(name: string, body: string): unknown {
   try {
     return JSON.parse(body);
@@ -27,7 +30,7 @@ export function parseReply(name: string, body: string): unknown {
     throw new RecommenderError(
       "RECOMMENDER_NOT_JSON",
       `${name}: answered with ${what} where JSON was expected: ${startOf(body)}`,
-      { cause },
+      { cause, retryable: true, answered: true },
     );
   }
 }

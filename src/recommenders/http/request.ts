@@ -1,7 +1,9 @@
 /** One HTTP exchange: a request out, status and text back. Knows nothing of queries and hits. */
+import { isUtf8 } from "node:buffer";
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { matchesDigest } from "../../core/content-digest.ts";
 import { ConfigError, RecommenderError } from "../../core/errors.ts";
 
 /** How the other side is trusted, and how we show who we are. Certificates are verified unless said otherwise. */
@@ -49,7 +51,7 @@ export class HttpConnection {
 
   /**
    * Sends a request and reads the whole reply, whatever its status.
-   * @throws RecommenderError `RECOMMENDER_REPLY_TOO_LONG`; the socket's error
+   * @throws RecommenderError `RECOMMENDER_REPLY_TOO_LONG`, `RECOMMENDER_REPLY_DAMAGED`; the socket's error
    */
   exchange({ method, path, headers, body, signal }: HttpExchange): Promise<HttpReply> {
     const send = this.#origin.protocol === "https:" ? httpsRequest : httpRequest;
@@ -101,7 +103,14 @@ async function readBody(name: string, response: IncomingMessage): Promise<string
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  const body = Buffer.concat(chunks);
+  const digest = response.headers["content-digest"];
+  if (matchesDigest(Array.isArray(digest) ? digest.join(", ") : digest, body) && isUtf8(body)) return body.toString();
+  throw new RecommenderError(
+    "RECOMMENDER_REPLY_DAMAGED",
+    `${name}: a reply was damaged on its way: it is not what its content-digest says, or not UTF-8.`,
+    { retryable: true, answered: true },
+  );
 }
 
 /**

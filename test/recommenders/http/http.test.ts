@@ -106,10 +106,6 @@ describe("http replies", () => {
   });
 
   it.each<[string, Behaviour, string, RegExp]>([
-    ["HTML", { text: "<!doctype html><h1>It works!</h1>" }, "RECOMMENDER_NOT_JSON", /HTML or XML.*It works!/],
-    ["nothing", { text: "" }, "RECOMMENDER_NOT_JSON", /answered with nothing/],
-    ["half of its JSON", { text: '{"results": [{"id": "a"' }, "RECOMMENDER_NOT_JSON", /something else/],
-    ["NaN, which is no JSON", { text: '{"results": [{"id": "a", "score": NaN}]}' }, "RECOMMENDER_NOT_JSON", /JSON/],
     ["a score that is null", { json: { results: [{ id: "a", score: null }] } }, "RECOMMENDER_BAD_ANSWER", /score null/],
     ["a score too large", { text: '{"results": [{"id": "a", "score": 1e999}]}' }, "RECOMMENDER_BAD_ANSWER", /Infinity/],
     ["no score", { json: { results: [{ id: "a" }] } }, "RECOMMENDER_BAD_REPLY", /0 values for the score of hit 1/],
@@ -119,7 +115,6 @@ describe("http replies", () => {
     ["another shape", { json: { error: "quota exceeded" } }, "RECOMMENDER_BAD_REPLY", /no list at \$\.results.*quota/],
     ["a refusal", { status: 401, json: {} }, "RECOMMENDER_HTTP_STATUS", /401 Unauthorized.*credentials/],
     ["a redirect", { status: 302, headers: { location: "http://example.invalid/" }, json: {} }, "RECOMMENDER_HTTP_STATUS", /Redirects are not followed/], // prettier-ignore
-    ["a server's error", { status: 500, text: "oops" }, "RECOMMENDER_HTTP_STATUS", /500 Internal Server Error: oops/],
   ])("with %s are failures, not answers, and not asked for again", async (_, behaviour, code, message) => {
     const server = await serve(() => behaviour);
     const recommender = await openFor(server);
@@ -127,6 +122,24 @@ describe("http replies", () => {
     expect(error).toMatchObject({ code, retryable: false });
     expect((error as Error).message).toMatch(message);
     expect(server.received).toHaveLength(1);
+    await recommender.close();
+  });
+
+  it.each<[string, Behaviour, string, RegExp]>([
+    ["HTML", { text: "<!doctype html><h1>It works!</h1>" }, "RECOMMENDER_NOT_JSON", /HTML or XML.*It works!/],
+    ["nothing", { text: "" }, "RECOMMENDER_NOT_JSON", /answered with nothing/],
+    ["half of its JSON", { text: '{"results": [{"id": "a"' }, "RECOMMENDER_NOT_JSON", /something else/],
+    ["NaN, which is no JSON", { text: '{"results": [{"id": "a", "score": NaN}]}' }, "RECOMMENDER_NOT_JSON", /JSON/],
+    ["a server's error", { status: 500, text: "oops" }, "RECOMMENDER_HTTP_STATUS", /500 Internal Server Error: oops/],
+  ])("with %s are asked for again, and don't count as an outage", async (_, behaviour, code, message) => {
+    const server = await serve(() => behaviour);
+    const recommender = await openFor(server, { attempts: 2, breakerFailures: 1 });
+    for (const query of ["pen", "ink"]) {
+      const error: unknown = await ask(recommender, query).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code, retryable: true, answered: true });
+      expect((error as Error).message).toMatch(message);
+    }
+    expect(server.received).toHaveLength(4);
     await recommender.close();
   });
 
