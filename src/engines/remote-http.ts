@@ -2,6 +2,7 @@
  * HTTP to an engine that runs elsewhere: a limit on open requests, timeouts, retries, and errors that say what the
  * server said. The key goes into a header and nowhere else: it is cut out of every message. Knows no API.
  */
+import { contentDigest, matchesDigest } from "../core/content-digest.ts";
 import { ConfigError, EngineError, AbortError } from "../core/errors.ts";
 import type { RecR1ErrorOptions } from "../core/errors.ts";
 import { retry } from "../core/retry.ts";
@@ -102,14 +103,14 @@ export class RemoteHttp {
   }
 
   /**
-   * Sends a request, again where that can help, and gives the reply of a status below 400. A server that was waited for in
-   * vain is asked once from then on, until it answers.
+   * Sends a request, again where that can help, and gives what `read` makes of the reply of a status below 400. A server
+   * that was waited for in vain is asked once from then on, until it answers.
    * @throws RemoteEngineError, AbortError
    */
-  async send(path: string, request: RemoteRequest = {}): Promise<RemoteReply> {
+  async send<T>(path: string, request: RemoteRequest, read: (reply: RemoteReply) => T): Promise<T> {
     const { maxDelayMs = 15_000, onRetry } = this.options;
     const attempts = this.isAway ? 1 : (request.attempts ?? this.options.attempts ?? 10);
-    return retry((attempt) => this.sendInTurn(path, request, attempt === attempts), {
+    return retry(async (attempt) => read(await this.sendInTurn(path, request, attempt === attempts)), {
       attempts,
       baseDelayMs: Math.min(500, maxDelayMs),
       maxDelayMs,
@@ -122,7 +123,7 @@ export class RemoteHttp {
 
   /** {@link send}, for replies that are JSON. @throws RemoteEngineError `ENGINE_BAD_REPLY` where it isn't */
   async sendForJson(path: string, request: RemoteRequest = {}): Promise<unknown> {
-    return this.parseJson(path, await this.send(path, request));
+    return this.send(path, request, (reply) => this.parseJson(path, reply));
   }
 
   /** The JSON in a reply. @throws RemoteEngineError `ENGINE_BAD_REPLY` */
@@ -136,13 +137,21 @@ export class RemoteHttp {
     }
   }
 
-  /** The error for a reply that isn't what the API says. */
+  /**
+   * The error for a reply that isn't what the API says. One that calls itself what it should be may have broken on its
+   * way and is worth another call; a page is not, since it mostly means that the address is wrong.
+   */
   badReply(path: string, reply: RemoteReply, what: string, cause?: unknown): RemoteEngineError {
     const start = excerpt(this.redact(new TextDecoder().decode(reply.bytes)));
     return new RemoteEngineError(
       "ENGINE_BAD_REPLY",
       `${this.origin}${path} answered ${reply.status} with something unusable: ${what}. It begins: ${start || "(empty)"}. Check that the URL is that of the server meant, and that its version is supported.`,
-      { status: reply.status, cause, ...(reply.requestId ? { requestId: reply.requestId } : {}) },
+      {
+        status: reply.status,
+        cause,
+        retryable: /json|protobuf/.test(reply.contentType),
+        ...(reply.requestId ? { requestId: reply.requestId } : {}),
+      },
     );
   }
 
@@ -172,13 +181,15 @@ export class RemoteHttp {
     const timeout = AbortSignal.timeout(limit);
     const payload = body?.bytes ?? (json === undefined ? undefined : JSON.stringify(json));
     let reply: RemoteReply;
-    let retryAfter: string | null = null;
+    let headers: Headers;
     try {
       const response = await send(`${this.base}${path}`, {
         method,
         headers: {
           accept,
-          ...(payload === undefined ? {} : { "content-type": body?.type ?? "application/json" }),
+          ...(payload === undefined
+            ? {}
+            : { "content-type": body?.type ?? "application/json", "content-digest": contentDigest(payload) }),
           ...(apiKey && keyHeader ? { [keyHeader.name]: `${keyHeader.prefix ?? ""}${apiKey}` } : {}),
           ...request.headers,
         },
@@ -187,19 +198,26 @@ export class RemoteHttp {
         redirect: "error",
         signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       });
-      retryAfter = response.headers.get("retry-after");
+      ({ headers } = response);
       reply = {
         status: response.status,
-        contentType: (response.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "",
+        contentType: (headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "",
         bytes: new Uint8Array(await response.arrayBuffer()),
-        requestId: this.redact(response.headers.get("x-request-id") ?? "") || undefined,
+        requestId: this.redact(headers.get("x-request-id") ?? "") || undefined,
       };
     } catch (cause) {
       if (signal?.aborted) throw new AbortError();
       throw timeout.aborted ? this.timedOut(path, limit) : this.unreachable(path, cause);
     }
+    if (!matchesDigest(headers.get("content-digest"), reply.bytes)) {
+      throw new RemoteEngineError("ENGINE_BAD_REPLY", `A reply of ${this.origin}${path} was damaged on its way.`, {
+        status: reply.status,
+        retryable: true,
+      });
+    }
     if (reply.status < 400) return reply;
-    const error = this.statusError(path, reply);
+    const error = this.statusError(path, reply, headers.get("x-should-retry") === "true");
+    const retryAfter = headers.get("retry-after");
     const delayMs = retryAfter === null ? Number.NaN : parseRetryAfter(retryAfter);
     if (Number.isFinite(delayMs)) this.delays.set(error, delayMs);
     throw error;
@@ -220,11 +238,13 @@ export class RemoteHttp {
     );
   }
 
-  private statusError(path: string, reply: RemoteReply): RemoteEngineError {
+  /** @param asksAgain whether the server says that the same call may succeed */
+  private statusError(path: string, reply: RemoteReply, asksAgain: boolean): RemoteEngineError {
     const { status, requestId } = reply;
     const said = excerpt(this.redact(describeErrorBody(new TextDecoder().decode(reply.bytes))));
     const suffix = `${said ? ` It said: ${said}` : ""}${requestId ? ` (request ${requestId})` : ""}`;
-    const options = { status, retryable: retryableStatuses.has(status), ...(requestId ? { requestId } : {}) };
+    const retryable = asksAgain || retryableStatuses.has(status);
+    const options = { status, retryable, ...(requestId ? { requestId } : {}) };
     const where = `${this.origin}${path}`;
     if (status === 401 || status === 403) {
       const hint = this.options.keyHint ?? "the API key";

@@ -83,10 +83,10 @@ describe("requests to a server", () => {
 
   it("end in time, and at once when stopped", async () => {
     const { http } = open("hang");
-    const late = await failureOf(http.send("/x", { json: {}, timeoutMs: 20, attempts: 1 }));
+    const late = await failureOf(http.sendForJson("/x", { json: {}, timeoutMs: 20, attempts: 1 }));
     expect(late).toMatchObject({ code: "ENGINE_TIMEOUT", retryable: true });
     const controller = new AbortController();
-    const attempt = http.send("/x", { json: {}, signal: controller.signal });
+    const attempt = http.sendForJson("/x", { json: {}, signal: controller.signal });
     controller.abort();
     await expect(attempt).rejects.toBeInstanceOf(AbortError);
   });
@@ -96,7 +96,7 @@ describe("requests to a server", () => {
     const lengths: number[] = [];
     for (const code of ["ENGINE_UNREACHABLE", "ENGINE_UNREACHABLE", undefined, "ENGINE_UNREACHABLE"]) {
       const before = calls.length;
-      const attempt = http.send("/x", { json: {} });
+      const attempt = http.sendForJson("/x", { json: {} });
       if (code) expect((await failureOf(attempt)).code).toBe(code);
       else await attempt;
       lengths.push(calls.length - before);
@@ -106,7 +106,7 @@ describe("requests to a server", () => {
 
   it("carry the server's id of the request", async () => {
     const { http } = open({ status: 400, headers: { "x-request-id": "req-7" } });
-    const error = await failureOf(http.send("/x", { json: {} }));
+    const error = await failureOf(http.sendForJson("/x", { json: {} }));
     expect(error.requestId).toBe("req-7");
     expect(error.message).toContain("req-7");
   });

@@ -110,7 +110,7 @@ describe("a key", () => {
       return new Response("{}");
     }) as typeof fetch;
     const http = new RemoteHttp({ url, apiKey: `${key}\n`, keyHeader: { name: "x-api-key" }, fetch: server });
-    await http.send("/x", { json: {} });
+    await http.sendForJson("/x", { json: {} });
     expect(sent).toBe(key);
   });
 

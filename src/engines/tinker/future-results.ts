@@ -6,7 +6,7 @@ import type { z } from "zod";
 import { sleep } from "../../core/abort.ts";
 import { throwIfAborted } from "../../core/errors.ts";
 import { RemoteEngineError } from "../remote-http.ts";
-import type { RemoteHttp, RemoteReply } from "../remote-http.ts";
+import type { RemoteHttp, RemoteReply, RemoteRequest } from "../remote-http.ts";
 import { ProtobufError, protobufContentType } from "./protobuf.ts";
 import { failedSchema, tryAgainSchema } from "./wire.ts";
 
@@ -48,36 +48,43 @@ export class FutureResults {
   async retrieve<T>(requestId: string, kind: FutureKind<T>): Promise<T> {
     const { futureTimeoutMs = 30 * 60_000, pollMs = 45_000 } = this.options;
     const path = "/api/v1/retrieve_future";
-    const deadline = Date.now() + futureTimeoutMs;
-    for (let iteration = 0; Date.now() < deadline; iteration++) {
+    // A clock that is set can neither end a wait nor stretch it.
+    const deadline = performance.now() + futureTimeoutMs;
+    for (let iteration = 0; performance.now() < deadline; iteration++) {
       throwIfAborted(kind.signal);
-      const started = Date.now();
-      const pause = (): Promise<void> => sleep(Math.max(0, shortestPollMs - (Date.now() - started)), kind.signal);
-      let reply: RemoteReply;
+      const started = performance.now();
+      const pause = (): Promise<void> =>
+        sleep(Math.max(0, shortestPollMs - (performance.now() - started)), kind.signal);
+      const request: RemoteRequest = {
+        json: { request_id: requestId, allow_metadata_only: false },
+        // JSON is named second for servers that have nothing else.
+        ...(kind.decode ? { accept: `${protobufContentType}, application/json` } : {}),
+        headers: { "x-tinker-request-iteration": String(iteration), "x-tinker-request-type": kind.name },
+        timeoutMs: Math.min(pollMs, Math.ceil(Math.max(1, deadline - performance.now()))),
+        signal: kind.signal,
+        isRetryable: isTransient,
+      };
+      let result: { decoded: T } | { json: unknown };
       try {
-        reply = await this.http.send(path, {
-          json: { request_id: requestId, allow_metadata_only: false },
-          // JSON is named second for servers that have nothing else.
-          ...(kind.decode ? { accept: `${protobufContentType}, application/json` } : {}),
-          headers: { "x-tinker-request-iteration": String(iteration), "x-tinker-request-type": kind.name },
-          timeoutMs: Math.min(pollMs, Math.max(1, deadline - Date.now())),
-          signal: kind.signal,
-          isRetryable: isTransient,
-        });
+        result = await this.http.send(path, request, (reply) =>
+          reply.contentType === protobufContentType
+            ? { decoded: this.decode(path, reply, kind) }
+            : { json: this.http.parseJson(path, reply) },
+        );
       } catch (error) {
         if (!isPending(error)) throw this.explain(error, requestId, kind);
         await pause();
         continue;
       }
-      if (reply.contentType === protobufContentType) return this.decode(path, reply, kind);
-      const result = this.http.parseJson(path, reply);
-      if (tryAgainSchema.safeParse(result).success) {
+      if ("decoded" in result) return result.decoded;
+      const { json } = result;
+      if (tryAgainSchema.safeParse(json).success) {
         await pause();
         continue;
       }
-      const failed = failedSchema.safeParse(result);
+      const failed = failedSchema.safeParse(json);
       if (failed.success) throw this.failed(requestId, kind, failed.data.error);
-      return checkShape(`${this.http.origin}${kind.path}`, kind.schema, result);
+      return checkShape(`${this.http.origin}${kind.path}`, kind.schema, json);
     }
     throw new RemoteEngineError(
       "TINKER_FUTURE_TIMEOUT",

@@ -104,8 +104,7 @@ async function readBody(name: string, response: IncomingMessage): Promise<string
     chunks.push(chunk);
   }
   const body = Buffer.concat(chunks);
-  const digest = response.headers["content-digest"];
-  if (matchesDigest(Array.isArray(digest) ? digest.join(", ") : digest, body) && isUtf8(body)) return body.toString();
+  if (matchesDigest(response.headers["content-digest"], body) && isUtf8(body)) return body.toString();
   throw new RecommenderError(
     "RECOMMENDER_REPLY_DAMAGED",
     `${name}: a reply was damaged on its way: it is not what its content-digest says, or not UTF-8.`,

@@ -2,7 +2,7 @@
  * The Tinker API over the server's models: each path checks its request, queues the work and answers with the id of its
  * result. Requests and answers are plain values here; sockets are in `listen.ts`.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import type { z } from "zod";
@@ -65,6 +65,9 @@ interface Encoded {
 
 type Handler = (request: ApiRequest) => Promise<unknown>;
 
+/** Answers kept for requests that may be sent again. */
+const keptAnswers = 4096;
+
 export class TinkerApi {
   private readonly options: TinkerApiOptions;
   private readonly futures: Futures;
@@ -72,6 +75,8 @@ export class TinkerApi {
   /** By id: when it was last heard of. */
   private readonly sessions = new Map<string, number>();
   private readonly handlers: ReadonlyMap<string, Handler>;
+  /** Answers by idempotency key: a request that is sent again, since its answer was lost, is carried out once. */
+  private readonly answered = new Map<string, Promise<ApiResponse>>();
 
   constructor(options: TinkerApiOptions) {
     this.options = options;
@@ -108,6 +113,24 @@ export class TinkerApi {
 
   /** Answers a request; never throws. */
   async handle(request: ApiRequest): Promise<ApiResponse> {
+    const key = request.headers["x-idempotency-key"];
+    if (request.method !== "POST" || !key) return this.answer(request);
+    const name = `${request.path} ${createHash("sha256")
+      .update(`${secretOf(request.headers)}\n${key}`)
+      .digest("hex")}`;
+    const before = this.answered.get(name);
+    if (before) return before;
+    const answer = this.answer(request);
+    this.answered.set(name, answer);
+    const [oldest] = this.answered.keys();
+    if (this.answered.size > keptAnswers && oldest !== undefined) this.answered.delete(oldest);
+    const response = await answer;
+    // A refusal changed nothing, so the same request may be tried anew.
+    if (response.status >= 400) this.answered.delete(name);
+    return response;
+  }
+
+  private async answer(request: ApiRequest): Promise<ApiResponse> {
     try {
       this.authorise(request);
       const name = `${request.method} ${request.path.replace(/^\/api\/v1\//, "")}`;
@@ -141,7 +164,7 @@ export class TinkerApi {
   private createSession(): unknown {
     this.endOldSessions();
     const session_id = `session_${randomBytes(4).toString("hex")}`;
-    this.sessions.set(session_id, Date.now());
+    this.sessions.set(session_id, performance.now());
     return { type: "create_session", info_message: null, warning_message: null, error_message: null, session_id };
   }
 
@@ -383,13 +406,13 @@ export class TinkerApi {
 
   private touchSession(id: string): void {
     if (!this.sessions.has(id)) throw new RequestError(404, "Session not found");
-    this.sessions.set(id, Date.now());
+    this.sessions.set(id, performance.now());
   }
 
   private endOldSessions(): void {
     const { sessionTimeoutMs = 30 * 60_000, onError } = this.options;
     for (const [id, heardAt] of this.sessions) {
-      if (Date.now() - heardAt < sessionTimeoutMs) continue;
+      if (performance.now() - heardAt < sessionTimeoutMs) continue;
       this.sessions.delete(id);
       this.futures.add(() => this.policies.unloadSession(id).catch((error: unknown) => onError?.(error)));
     }

@@ -82,7 +82,7 @@ export class Futures {
     const timeout = new Promise<"pending">((resolve) => (timer = setTimeout(() => resolve("pending"), waitMs)));
     const outcome = await Promise.race([future.outcome, timeout]);
     clearTimeout(timer);
-    if (outcome !== "pending") future.fetchedAt = Date.now();
+    if (outcome !== "pending") future.fetchedAt = performance.now();
     return outcome;
   }
 
@@ -101,9 +101,9 @@ export class Futures {
     const outcome = new Promise<Outcome>((resolve) => (settle = resolve));
     const future: Future = { outcome, fetchedAt: undefined, settledAt: undefined };
     this.futures.set(id, future);
-    void outcome.then(() => (future.settledAt = Date.now()));
+    void outcome.then(() => (future.settledAt = performance.now()));
     this.queue.push({ ...job, settle });
-    this.lastArrival = Date.now();
+    this.lastArrival = performance.now();
     this.working ??= this.work().finally(() => (this.working = undefined));
     return id;
   }
@@ -131,14 +131,14 @@ export class Futures {
   private async gather(): Promise<void> {
     const { gatherMs } = this.options;
     for (let waits = 0; waits < 10 && this.queue[0]?.key !== undefined; waits++) {
-      const left = gatherMs - (Date.now() - this.lastArrival);
+      const left = gatherMs - (performance.now() - this.lastArrival);
       if (left <= 0) return;
       await new Promise((resolve) => setTimeout(resolve, left));
     }
   }
 
   private dropOld(): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [id, { fetchedAt, settledAt }] of this.futures) {
       const isOver =
         (fetchedAt !== undefined && now - fetchedAt > this.options.keepFetchedMs) ||

@@ -1,5 +1,6 @@
 /** Serves the Tinker API on this machine's loopback address: other machines come through an SSH tunnel. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { contentDigest, matchesDigest } from "../../core/content-digest.ts";
 import { readBody } from "../http/body.ts";
 import { HttpError } from "../http/http-error.ts";
 import { checkHost } from "../http/guard.ts";
@@ -46,6 +47,10 @@ async function answer(api: TinkerApi, request: IncomingMessage, response: Server
   try {
     checkHost(request.headers.host);
     const body = await readBody(request, maxBodyBytes);
+    if (!matchesDigest(request.headers["content-digest"], body)) {
+      response.writeHead(400, { "content-type": "application/json", connection: "close", "x-should-retry": "true" });
+      return void response.end('{"detail":"The body was damaged on its way: it is not what content-digest says."}');
+    }
     const { method = "GET", url = "/" } = request;
     const headers = request.headers as Record<string, string | undefined>;
     const {
@@ -58,7 +63,11 @@ async function answer(api: TinkerApi, request: IncomingMessage, response: Server
       headers,
       body,
     });
-    response.writeHead(status, { "content-type": contentType, "content-length": Buffer.byteLength(reply) });
+    response.writeHead(status, {
+      "content-type": contentType,
+      "content-length": Buffer.byteLength(reply),
+      "content-digest": contentDigest(reply),
+    });
     response.end(reply);
   } catch (error) {
     // Anything else: the client went away in the middle of its request.
