@@ -69,6 +69,22 @@ export function isTemporaryName(path: string): boolean {
   return /\.tmp-\d+-[0-9a-f]{8}$/.test(path);
 }
 
+/** Removes what interrupted writes left in the folder `path`, but for those of processes that live. */
+export async function removeLeftovers(path: string): Promise<void> {
+  for (const name of await readdir(path)) {
+    const pid = Number(/\.tmp-(\d+)-[0-9a-f]{8}$/.exec(name)?.[1]);
+    if (pid > 0 && pid !== process.pid && !isRunning(pid)) await rm(join(path, name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
 /**
  * Writes a file so that readers see the old or the new content and never a part: temporary name, flush, rename.
  * @param options.makeFolders whether missing folders are made; default true

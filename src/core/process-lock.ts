@@ -17,7 +17,7 @@ export interface ProcessLock {
   release(): Promise<void>;
 }
 
-/** A takeover that lasts longer than this belongs to a process that died in it. */
+/** A takeover that names nobody and lasts longer than this belongs to a process that died in it. */
 const takeoverTimeoutMs = 10_000;
 
 /**
@@ -76,8 +76,10 @@ async function createExclusively(path: string, content: string): Promise<boolean
 async function takeOver(path: string, content: string): Promise<{ owner: LockOwner | undefined } | undefined> {
   const gate = `${path}.takeover`;
   if (!(await createExclusively(gate, content))) {
-    if ((await ageOf(gate)) < takeoverTimeoutMs) return { owner: await readOwner(gate) };
-    await rm(gate, { force: true });
+    const holder = await readOwner(gate);
+    const isHeld = holder ? isAlive(holder) : (await ageOf(gate)) < takeoverTimeoutMs;
+    if (isHeld) return { owner: holder };
+    await clearGate(gate, holder);
     if (!(await createExclusively(gate, content))) return { owner: await readOwner(gate) };
   }
   try {
@@ -95,6 +97,19 @@ async function takeOver(path: string, content: string): Promise<{ owner: LockOwn
     return undefined;
   } finally {
     await rm(gate, { force: true });
+  }
+}
+
+/** Removes the gate of a process that died in it; one that a living process has made since is put back. */
+async function clearGate(gate: string, dead: LockOwner | undefined): Promise<void> {
+  const aside = temporaryName(gate);
+  try {
+    await rename(gate, aside);
+    if ((await readOwner(aside))?.token !== dead?.token) await link(aside, gate).catch(() => undefined);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  } finally {
+    await rm(aside, { force: true });
   }
 }
 

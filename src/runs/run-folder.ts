@@ -5,7 +5,7 @@
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { describeFileError, isTemporaryName, writeFileAtomic } from "../core/atomic-write.ts";
+import { describeFileError, isTemporaryName, removeLeftovers, writeFileAtomic } from "../core/atomic-write.ts";
 import { CheckpointError } from "../core/errors.ts";
 import { appendJsonLines, readJsonLog, toJsonLine } from "../core/json-lines.ts";
 import { readLivingOwner } from "../core/process-lock.ts";
@@ -72,6 +72,7 @@ export class RunFolder {
       const manifest = await readManifestIfPresent(dir);
       if (manifest && !resume) throw runExists(dir);
       if (!manifest) await refuseForeignFiles(dir);
+      await removeLeftovers(dir);
       return { folder: new RunFolder(dir, lock), manifest };
     } catch (error) {
       await lock.release();

@@ -166,6 +166,15 @@ describe("run lock", () => {
     await (await acquireRunLock(path)).release();
   });
 
+  it("is taken over when another process died while it took it over", async () => {
+    const path = join(root, "run.lock");
+    const dead = JSON.stringify({ pid: 2 ** 30, host: hostname(), startedAt: null, token: "x" });
+    await writeFile(path, dead);
+    await writeFile(`${path}.takeover`, dead);
+    await (await acquireRunLock(path)).release();
+    expect(await readdir(root)).toEqual([]);
+  });
+
   it.each(["a dead process's", "no"])("goes to one of many who want it at once, from %s lock", async (before) => {
     const path = join(root, "run.lock");
     const dead = { pid: 2 ** 30, host: hostname(), startedAt: null, token: "x" };
