@@ -54,16 +54,29 @@ export interface CliResult {
 
 /**
  * Runs the command line from its sources in a process of its own.
- * @param options.interrupt sends the signal when stderr shows the text
+ * @param options.interrupt sends the signal, or calls the function, when stderr shows the text
+ * @param options.limits what a shell does to itself before the process takes its place, such as `ulimit -n 64`
  */
 export async function runProcess(
   folder: string,
   args: readonly string[],
-  { interrupt, nodeOptions = "" }: { interrupt?: { on: RegExp; signal: NodeJS.Signals }; nodeOptions?: string } = {},
+  {
+    interrupt,
+    limits,
+    nodeOptions = "",
+  }: {
+    interrupt?: { on: RegExp; signal: NodeJS.Signals | ((pid: number) => void) };
+    limits?: string;
+    nodeOptions?: string;
+  } = {},
 ): Promise<CliResult> {
   const main = join(root, "src/cli/main.ts");
-  const child = spawn(process.execPath, ["--import", pathToFileURL(jiti).href, main, ...args], {
+  const command = [process.execPath, "--import", pathToFileURL(jiti).href, main, ...args];
+  const [program = "", ...rest] =
+    limits === undefined ? command : ["sh", "-c", `${limits}; exec "$0" "$@"`, ...command];
+  const child = spawn(program, rest, {
     cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", NODE_OPTIONS: nodeOptions },
   });
   let [stdout, stderr] = ["", ""];
@@ -73,7 +86,8 @@ export async function runProcess(
     stderr += chunk.toString();
     if (!interrupt || sent || !interrupt.on.test(stderr)) return;
     sent = true;
-    child.kill(interrupt.signal);
+    if (typeof interrupt.signal === "string") child.kill(interrupt.signal);
+    else interrupt.signal(child.pid as number);
   });
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   return { code, stdout, stderr };
