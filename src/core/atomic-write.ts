@@ -14,6 +14,7 @@ const reasons: Record<string, { code: string; what: string; advice: string }> = 
   ENOTDIR: { code: "NOT_A_FOLDER", what: "a part of the path is a file", advice: "Check the path." },
   EEXIST: { code: "NOT_A_FOLDER", what: "a file of that name is in the way", advice: "Check the path." },
   EISDIR: { code: "IS_A_FOLDER", what: "the path is a folder", advice: "Give the path of a file." },
+  ENOMEM: { code: "OUT_OF_MEMORY", what: "there is not enough memory", advice: "Free some and try again." },
   EMFILE: { code: "TOO_MANY_FILES", what: "too many open files", advice: "Raise the limit (ulimit -n)." },
   ENFILE: { code: "TOO_MANY_FILES", what: "too many open files", advice: "Raise the system's limit." },
 };
@@ -27,6 +28,25 @@ export function describeFileError(error: unknown, action: string, path: string):
     cause: error,
     details: { path },
   });
+}
+
+/**
+ * Makes a folder and those above it.
+ * @throws RecR1Error `READ_ONLY`, `NO_PERMISSION` … with the path
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const failure = await mkdir(path, { recursive: true }).then(
+    () => undefined,
+    async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") return error;
+      // So Node has it where the file system is read-only, too; asked for this folder alone, it says what is wrong.
+      return mkdir(path).then(
+        () => undefined,
+        (precise: unknown) => precise,
+      );
+    },
+  );
+  if (failure !== undefined) throw describeFileError(failure, "make the folder", path);
 }
 
 /** Asks the system to put a folder's entries on disk; file systems that can't are left alone. */

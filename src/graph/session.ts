@@ -4,6 +4,7 @@
  */
 import type * as Runtime from "onnxruntime-node";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { describeFileError } from "../core/atomic-write.ts";
 import { EngineError } from "../core/errors.ts";
 import type { Graph } from "./graph.ts";
 
@@ -28,10 +29,12 @@ let runtimePromise: Promise<OnnxRuntime> | undefined;
 function loadRuntime(): Promise<OnnxRuntime> {
   runtimePromise ??= import("onnxruntime-node").catch((cause: unknown) => {
     runtimePromise = undefined;
+    const described = describeFileError(cause, "load", "onnxruntime-node");
+    if (described !== cause) throw described;
     throw new EngineError(
       "ENGINE_NO_RUNTIME",
-      "onnxruntime-node could not be loaded. It ships binaries for Linux x64 and arm64, macOS arm64 and Windows; " +
-        "run `npm install` again on this machine, or use a remote engine.",
+      `onnxruntime-node could not be loaded: ${messageOf(cause)}. It ships binaries for Linux x64 and arm64, macOS arm64 ` +
+        "and Windows; run `npm install` again on this machine, or use a remote engine.",
       { cause },
     );
   });

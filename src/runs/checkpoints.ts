@@ -82,7 +82,10 @@ export async function writeCheckpoint(
     await flushDirectory(checkpointsDir);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
-    throw describeFileError(error, "write the checkpoint", target);
+    // What an engine says of a full disk is that its own files couldn't be written; the reason is below that.
+    const reason = error instanceof CheckpointError && error.cause instanceof Error ? error.cause : error;
+    const described = describeFileError(reason, "write the checkpoint", target);
+    throw described === reason ? error : described;
   }
 }
 

@@ -5,7 +5,13 @@
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { describeFileError, isTemporaryName, removeLeftovers, writeFileAtomic } from "../core/atomic-write.ts";
+import {
+  describeFileError,
+  isTemporaryName,
+  makeFolder,
+  removeLeftovers,
+  writeFileAtomic,
+} from "../core/atomic-write.ts";
 import { CheckpointError } from "../core/errors.ts";
 import { appendJsonLines, readJsonLog, toJsonLine } from "../core/json-lines.ts";
 import { readLivingOwner } from "../core/process-lock.ts";
@@ -62,11 +68,7 @@ export class RunFolder {
     dir: string,
     { resume }: { resume: boolean },
   ): Promise<{ folder: RunFolder; manifest: RunManifest | undefined }> {
-    try {
-      await mkdir(dir, { recursive: true });
-    } catch (error) {
-      throw describeFileError(error, "make the run folder", dir);
-    }
+    await makeFolder(dir);
     const lock = await acquireRunLock(join(dir, names.lock));
     try {
       const manifest = await readManifestIfPresent(dir);

@@ -95,7 +95,7 @@ describe("a recommender behind a bad network", () => {
     const calm = await serve(0);
     const { engine } = makeParts();
     await train({ task: makeTask(), engine, recommender: await calm.open(), runDir: join(root, "calm"), ...options });
-    const outage = await serve(0);
+    const outage = await serve(0, kinds);
     const harmed = makeParts();
     const runDir = join(root, "outage");
     const attempt = train({

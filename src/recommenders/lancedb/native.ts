@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { readFileSync } from "node:fs";
 import type * as ArrowModule from "apache-arrow";
 import type * as LanceModule from "@lancedb/lancedb";
+import { describeFileError } from "../../core/atomic-write.ts";
 import { RecommenderError } from "../../core/errors.ts";
 
 export type Lance = typeof LanceModule;
@@ -40,6 +41,8 @@ export function loadNative(): Promise<Native> {
     ([lance, arrow]) => ({ lance, arrow, version: readLanceVersion() }),
     (cause: unknown) => {
       loading = undefined;
+      const described = describeFileError(cause, "load", "@lancedb/lancedb");
+      if (described !== cause) throw described;
       throw new RecommenderError(
         "RECOMMENDER_NOT_INSTALLED",
         `lancedb: could not be loaded on ${process.platform} ${process.arch}: ${String((cause as Error).message)}. ` +
