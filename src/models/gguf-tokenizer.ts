@@ -6,6 +6,7 @@ import { ModelError } from "../core/errors.ts";
 import type { GgufHeader } from "./gguf.ts";
 import { corruptFile } from "./model-file-errors.ts";
 import type { TokenizerParts } from "./tokenizer.ts";
+import { wordsWithDigits } from "./word-pattern.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -24,9 +25,6 @@ const splitBy = (pattern: string): Json => ({
     byteLevel(false),
   ],
 });
-
-const wordsWithDigits = (digits: string): string =>
-  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 
 interface PreTokenizer {
   preTokenizer: Json;

@@ -1,8 +1,10 @@
 /** A model's tokenizer with its chat template, whatever file they came from. */
-import type { Template } from "@huggingface/jinja";
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { ModelError } from "../core/errors.ts";
+import { withTimeLimit } from "../core/time-limit.ts";
+import { ChatTemplate } from "./chat-template.ts";
 import type { ChatMessage, ChatTokenizer } from "./model.ts";
+import { wordsWithDigits } from "./word-pattern.ts";
 
 /** What a tokenizer is made of. */
 export interface TokenizerParts {
@@ -29,19 +31,19 @@ export interface TokenizerParts {
  * @throws ModelError where the parts are malformed
  */
 export async function createTokenizer(parts: TokenizerParts): Promise<TemplateTokenizer> {
-  const [tokenizers, jinja] = await Promise.all([import("@huggingface/tokenizers"), import("@huggingface/jinja")]);
+  const tokenizers = await import("@huggingface/tokenizers");
   let tokenizer: Tokenizer;
   try {
-    tokenizer = new tokenizers.Tokenizer(parts.tokenizerJson, parts.tokenizerConfig);
+    tokenizer = withTimeLimit(buildLimitMs, () => new tokenizers.Tokenizer(parts.tokenizerJson, parts.tokenizerConfig));
   } catch (cause) {
     throw new ModelError("TOKENIZER_INVALID", `${parts.where}: the tokenizer can't be used: ${messageOf(cause)}.`, {
       cause,
       details: { path: parts.where },
     });
   }
-  let template: Template | null = null;
+  let template: ChatTemplate | null = null;
   try {
-    if (parts.chatTemplate !== null) template = new jinja.Template(parts.chatTemplate);
+    if (parts.chatTemplate !== null) template = await ChatTemplate.parse(parts.chatTemplate);
   } catch (cause) {
     throw new ModelError(
       "CHAT_TEMPLATE_INVALID",
@@ -52,7 +54,32 @@ export async function createTokenizer(parts: TokenizerParts): Promise<TemplateTo
       },
     );
   }
-  return new TemplateTokenizer(parts, tokenizer, template);
+  try {
+    return new TemplateTokenizer(parts, tokenizer, template);
+  } catch (cause) {
+    throw new ModelError("TOKENIZER_INVALID", `${parts.where}: the tokenizer can't be used: ${messageOf(cause)}.`, {
+      cause,
+      details: { path: parts.where },
+    });
+  }
+}
+
+/** For a vocabulary of hundreds of thousands of tokens, seconds; what takes longer has no end. */
+const buildLimitMs = 60_000;
+
+/** What encoding `characters` may take: a pattern that tries all the ways there are would take years. */
+const encodeLimitMs = (characters: number): number => 10_000 + characters;
+
+/** Patterns that split in time that grows with the text only: those of Llama 3 and Qwen 2. */
+const quickPatterns: ReadonlySet<unknown> = new Set(["\\p{N}{1,3}", "\\p{N}"].map(wordsWithDigits));
+
+/** Whether a part of a tokenizer.json has a pattern that nobody has looked at. */
+function hasUnknownPattern(part: unknown): boolean {
+  if (typeof part !== "object" || part === null) return false;
+  if (Array.isArray(part)) return part.some(hasUnknownPattern);
+  return Object.entries(part).some(([key, value]) =>
+    key === "Regex" ? !quickPatterns.has(value) : hasUnknownPattern(value),
+  );
 }
 
 /** A {@link ChatTokenizer} over Hugging Face's libraries. */
@@ -62,13 +89,16 @@ export class TemplateTokenizer implements ChatTokenizer {
   readonly vocabSize: number;
   readonly #where: string;
   readonly #tokenizer: Tokenizer;
-  readonly #template: Template | null;
+  readonly #template: ChatTemplate | null;
+  readonly #isLimited: boolean;
   readonly #variables: Readonly<Record<string, unknown>>;
   /** Ids that {@link decode} leaves out. */
   readonly #silentIds: ReadonlySet<number>;
 
-  constructor(parts: TokenizerParts, tokenizer: Tokenizer, template: Template | null) {
+  constructor(parts: TokenizerParts, tokenizer: Tokenizer, template: ChatTemplate | null) {
     this.#where = parts.where;
+    const { normalizer, pre_tokenizer: preTokenizer } = parts.tokenizerJson;
+    this.#isLimited = hasUnknownPattern([normalizer, preTokenizer]);
     this.#tokenizer = tokenizer;
     this.#template = template;
     this.#variables = {
@@ -95,8 +125,18 @@ export class TemplateTokenizer implements ChatTokenizer {
     return this.#render(messages, true);
   }
 
+  /** @throws ModelError where the tokenizer's own rules fail on the text, or take too long */
   encode(text: string): number[] {
-    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+    const encode = (): number[] => this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+    try {
+      return this.#isLimited ? withTimeLimit(encodeLimitMs(text.length), encode) : encode();
+    } catch (cause) {
+      throw new ModelError(
+        "TOKENIZER_FAILED",
+        `${this.#where}: the tokenizer fails on a text of ${text.length} characters: ${messageOf(cause)}`,
+        { cause, details: { path: this.#where } },
+      );
+    }
   }
 
   decode(ids: readonly number[]): string {
