@@ -6,6 +6,7 @@ import { Command } from "commander";
 import { packageVersion } from "../core/version.ts";
 import { commands } from "./commands.ts";
 import { exitCodeOf, explainError } from "./failure.ts";
+import { printable } from "./progress.ts";
 
 /** Runs a command line. @param args without the program's name @returns the process's exit code */
 export async function runCli(args: readonly string[]): Promise<number> {
@@ -27,7 +28,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (error) {
     const text = explainError(error, isDebug() || args.includes("--debug"));
-    if (text !== undefined) process.stderr.write(`${text}\n`);
+    // Errors quote data files, replies of servers and what a model wrote.
+    if (text !== undefined) process.stderr.write(`${printable(text)}\n`);
     return exitCodeOf(error);
   }
 }

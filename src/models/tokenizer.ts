@@ -91,6 +91,8 @@ export class TemplateTokenizer implements ChatTokenizer {
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate | null;
   readonly #isLimited: boolean;
+  /** Any special token, as text. */
+  readonly #specials: RegExp | null;
   readonly #variables: Readonly<Record<string, unknown>>;
   /** Ids that {@link decode} leaves out. */
   readonly #silentIds: ReadonlySet<number>;
@@ -107,14 +109,23 @@ export class TemplateTokenizer implements ChatTokenizer {
       ...parts.templateVariables,
     };
     const added = [...tokenizer.get_added_tokens_decoder().values()];
+    const specials = added.filter(({ special, content }) => special && content.length > 1);
+    this.#specials =
+      specials.length === 0 ? null : new RegExp(specials.map(({ content }) => escapePattern(content)).join("|"), "g");
     this.#silentIds = new Set([...(parts.unusedIds ?? []), ...added.filter((t) => t.special).map((t) => t.id)]);
     this.vocabSize = [...tokenizer.get_vocab().values()].reduce((max, id) => Math.max(max, id), -1) + 1;
     const endOfTurn = this.#findEndOfTurn(added);
     this.endIds = [...new Set([...parts.endIds, ...(endOfTurn === null ? [] : [endOfTurn])])];
   }
 
+  /**
+   * Ids of a conversation as the chat template writes it. What looks like a special token in a message is text: neither a
+   * user nor a title from a catalogue can end a turn, or begin another.
+   */
   encodeChat(messages: readonly ChatMessage[]): number[] {
-    return this.encode(this.renderChat(messages));
+    return this.encode(
+      this.renderChat(messages.map((message) => ({ ...message, content: this.#defuse(message.content) }))),
+    );
   }
 
   /**
@@ -137,6 +148,11 @@ export class TemplateTokenizer implements ChatTokenizer {
         { cause, details: { path: this.#where } },
       );
     }
+  }
+
+  /** `text` with a space in whatever the tokenizer would read as a special token. */
+  #defuse(text: string): string {
+    return this.#specials ? text.replace(this.#specials, (token) => `${token.slice(0, 1)} ${token.slice(1)}`) : text;
   }
 
   decode(ids: readonly number[]): string {
@@ -186,5 +202,7 @@ export class TemplateTokenizer implements ChatTokenizer {
     return added.find((token) => token.special && rest.startsWith(token.content))?.id ?? null;
   }
 }
+
+const escapePattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -57,7 +57,9 @@ const titlesShown = 5;
 
 /** The first titles found, and the offer to search again. */
 export function showTitles({ hits }: { hits: readonly Hit[] }): string {
-  const titles = hits.slice(0, titlesShown).map(({ id, payload }, i) => `${i + 1}. ${titleOf(payload) ?? id}`);
+  const titles = hits
+    .slice(0, titlesShown)
+    .map(({ id, payload }, i) => `${i + 1}. ${titleOf(payload) ?? titleOf({ title: id })}`);
   const found = titles.length > 0 ? `That search found:\n${titles.join("\n")}` : "That search found nothing.";
   return `${found}\n\nSearch again with another query in the same form, or answer DONE.`;
 }
@@ -65,7 +67,13 @@ export function showTitles({ hits }: { hits: readonly Hit[] }): string {
 function titleOf(payload: Hit["payload"]): string | undefined {
   const texts = Object.values(payload ?? {}).filter((value) => typeof value === "string" && value !== "");
   const title = payload?.title ?? texts[0];
-  return typeof title === "string" ? title.slice(0, 120) : undefined;
+  // A catalogue's text is one line of the list, whatever is in it.
+  return typeof title === "string"
+    ? title
+        .replace(/[\p{Cc}\u2028\u2029]+/gu, " ")
+        .trim()
+        .slice(0, 120)
+    : undefined;
 }
 
 /** An episode under way. */

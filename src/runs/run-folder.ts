@@ -4,7 +4,7 @@
  * was never interrupted. What the records mean is in `records.ts`.
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import {
   describeFileError,
   isTemporaryName,
@@ -68,7 +68,11 @@ export class RunFolder {
     dir: string,
     { resume }: { resume: boolean },
   ): Promise<{ folder: RunFolder; manifest: RunManifest | undefined }> {
-    await makeFolder(dir);
+    await makeFolder(dirname(resolve(dir)));
+    // What users asked and a model answered is nobody else's; a folder that is there keeps its mode.
+    await mkdir(dir, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw describeFileError(error, "make the run folder", dir);
+    });
     const lock = await acquireRunLock(join(dir, names.lock));
     try {
       const manifest = await readManifestIfPresent(dir);

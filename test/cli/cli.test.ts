@@ -133,6 +133,14 @@ describe("rec-r1's errors", () => {
     expect(code).toBe(1);
   });
 
+  it("shows what a file holds without its control characters", async () => {
+    await writeFile(inProject("hostile.jsonl"), "a\u001b]0;owned\u0007\u001b[2J\u009b31m\u202e not JSON\n");
+    const { stderr } = await run("index", inProject("hostile.jsonl"), "--text", "title");
+    expect(stderr).toMatch(/hostile\.jsonl line 1: not JSON/);
+    // eslint-disable-next-line no-control-regex
+    expect(stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+  });
+
   it("names a wrong key in a config file, with the nearest", async () => {
     await writeFile(inProject("bad.json"), '{"groupsize": 4}');
     const { stderr } = await run(...trainArgs("never", "--config", inProject("bad.json")));

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -34,6 +34,16 @@ const saveText = (text: string) => async (dir: string) => {
 };
 
 describe("RunFolder", () => {
+  it.skipIf(process.platform === "win32")("is its owner's alone; one that is there keeps its mode", async () => {
+    const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
+    await (await RunFolder.open(join(root, "runs/new"), { resume: false })).folder.close();
+    expect(await modeOf(join(root, "runs/new"))).toBe(0o700);
+    await mkdir(join(root, "shared"));
+    await chmod(join(root, "shared"), 0o775);
+    await (await RunFolder.open(join(root, "shared"), { resume: false })).folder.close();
+    expect(await modeOf(join(root, "shared"))).toBe(0o775);
+  });
+
   it("refuses a run that exists, a folder of something else, and a second writer", async () => {
     const dir = join(root, "run");
     const { folder } = await RunFolder.open(dir, { resume: false });
