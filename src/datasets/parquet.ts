@@ -1,11 +1,13 @@
 /**
- * Parquet files, row by row, with values as JSON has them. The library (`hyparquet`, plain JavaScript) loads on first
- * use; one row group is in memory at a time. Knows nothing of what the rows mean.
+ * Parquet files, row by row, with values as JSON has them. The library (`hyparquet`, plain JavaScript) runs in a
+ * thread of its own (`parquet-worker.ts`); one row group is in memory at a time. Knows nothing of what the rows mean.
  */
-import { stat } from "node:fs/promises";
-import type { AsyncBuffer, FileMetaData } from "hyparquet";
+import { constants } from "node:fs";
+import { access, stat } from "node:fs/promises";
+import { isAbort } from "../core/abort.ts";
 import { toDataError, type JsonLine, type JsonObject } from "../core/data-lines.ts";
 import { DataError, throwIfAborted } from "../core/errors.ts";
+import { ParquetThread, type ParquetShape } from "./parquet-worker.ts";
 
 export interface ReadParquetOptions {
   /** Only these columns, all of which the file must have. Default: all. */
@@ -20,33 +22,30 @@ export interface ParquetSummary {
   columns: string[];
 }
 
-interface OpenParquet {
-  file: AsyncBuffer;
-  metadata: FileMetaData;
-  columns: string[];
-}
-
-async function openParquet(path: string): Promise<OpenParquet> {
-  const { asyncBufferFromFile, parquetMetadataAsync, parquetSchema } = await import("hyparquet");
-  let file: AsyncBuffer;
+async function openParquet(
+  path: string,
+  signal?: AbortSignal,
+): Promise<{ thread: ParquetThread; shape: ParquetShape }> {
+  let fileBytes: number;
   try {
-    if (!(await stat(path)).isFile()) {
-      throw new DataError("DATA_NOT_A_FILE", `${path}: is not a file.`, { details: { path } });
-    }
-    file = await asyncBufferFromFile(path);
+    const info = await stat(path);
+    if (!info.isFile()) throw new DataError("DATA_NOT_A_FILE", `${path}: is not a file.`, { details: { path } });
+    await access(path, constants.R_OK);
+    fileBytes = info.size;
   } catch (cause) {
     throw toDataError(cause, path);
   }
+  const thread = new ParquetThread(path, fileBytes);
   try {
-    const metadata = await parquetMetadataAsync(file);
-    const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
-    return { file, metadata, columns };
+    return { thread, shape: await thread.readShape(signal) };
   } catch (cause) {
+    await thread.close();
     throw badParquet(path, cause);
   }
 }
 
-function badParquet(path: string, cause: unknown): DataError {
+function badParquet(path: string, cause: unknown): unknown {
+  if (isAbort(cause)) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new DataError("DATA_BAD_PARQUET", `${path}: not a whole parquet file (${reason}). Fetch or write it again.`, {
     cause,
@@ -54,10 +53,13 @@ function badParquet(path: string, cause: unknown): DataError {
   });
 }
 
+const countRows = ({ groups }: ParquetShape): number => groups.reduce((sum, rows) => sum + rows, 0);
+
 /** @throws DataError where the file can't be read or isn't parquet */
 export async function describeParquet(path: string): Promise<ParquetSummary> {
-  const { metadata, columns } = await openParquet(path);
-  return { rows: Number(metadata.num_rows), columns };
+  const { thread, shape } = await openParquet(path);
+  await thread.close();
+  return { rows: countRows(shape), columns: shape.columns };
 }
 
 /**
@@ -66,31 +68,24 @@ export async function describeParquet(path: string): Promise<ParquetSummary> {
  * @throws DataError when the file can't be read, isn't parquet, or lacks a column asked for. @throws AbortError
  */
 export async function* readParquet(path: string, options: ReadParquetOptions = {}): AsyncGenerator<JsonLine> {
-  const { file, metadata, columns } = await openParquet(path);
-  checkColumns(path, columns, options.columns ?? []);
-  const [{ parquetReadObjects }, { compressors }] = await Promise.all([
-    import("hyparquet"),
-    import("hyparquet-compressors"),
-  ]);
-  let rowStart = 0;
-  for (const group of metadata.row_groups) {
-    throwIfAborted(options.signal);
-    const rowEnd = rowStart + Number(group.num_rows);
-    let rows: Record<string, unknown>[];
-    try {
-      rows = await parquetReadObjects({
-        file,
-        metadata,
-        compressors,
-        rowStart,
-        rowEnd,
-        ...(options.columns ? { columns: [...options.columns] } : {}),
-      });
-    } catch (cause) {
-      throw badParquet(path, cause);
+  const { columns, signal } = options;
+  const { thread, shape } = await openParquet(path, signal);
+  try {
+    checkColumns(path, shape.columns, columns ?? []);
+    let line = 0;
+    for (const [group, expected] of shape.groups.entries()) {
+      throwIfAborted(signal);
+      let rows: Record<string, unknown>[];
+      try {
+        rows = await thread.readGroup(group, columns, signal);
+        if (rows.length !== expected) throw new Error(`${rows.length} rows where it says that there are ${expected}`);
+      } catch (cause) {
+        throw badParquet(path, cause);
+      }
+      for (const row of rows) yield { line: ++line, value: toJson(row) as JsonObject };
     }
-    for (const [i, row] of rows.entries()) yield { line: rowStart + i + 1, value: toJson(row) as JsonObject };
-    rowStart = rowEnd;
+  } finally {
+    await thread.close();
   }
 }
 

@@ -46,11 +46,12 @@ const parquet = Buffer.from(
 );
 
 /** Bytes written to a file and read from there. */
-function fileTarget(name: string, good: Buffer, file: string, read: (path: string) => Promise<unknown>) {
+function fileTarget(name: string, good: Buffer, file: string, read: (path: string) => Promise<unknown>, share = 1) {
   return async (): Promise<void> => {
     const path = join(await fuzzFolder(), file);
     await fuzz({
       name,
+      share,
       inputs: damaged(good),
       sizeOf: (bytes) => bytes.length,
       run: (bytes) => {

@@ -31,6 +31,8 @@ export interface Fuzzed<T> {
   run: (input: T) => unknown;
   /** What is wrong with a refusal; undefined: nothing. Default: see {@link faultOf}. */
   check?: (error: unknown) => string | undefined;
+  /** Share of the usual number of cases. Default 1. */
+  share?: number;
   /** Share of the cases that have to be refused, so that the inputs are known to be harmful. Default 0.05. */
   leastRefused?: number;
 }
@@ -49,6 +51,7 @@ export async function fuzz<T>({
   sizeOf,
   run,
   check = faultOf,
+  share = 1,
   leastRefused = 0.05,
 }: Fuzzed<T>): Promise<void> {
   const watchdog = new Watchdog(name);
@@ -71,7 +74,12 @@ export async function fuzz<T>({
       const allowed = slackBytes + bytesPerInputByte * sizeOf(input);
       if (grown > allowed) throw new Error(`${grown} bytes for an input of ${sizeOf(input)}`);
     }),
-    { numRuns: cases, seed, interruptAfterTimeLimit: timeout - 30_000, markInterruptAsFailure: false },
+    {
+      numRuns: Math.ceil(share * cases),
+      seed,
+      interruptAfterTimeLimit: timeout - 30_000,
+      markInterruptAsFailure: false,
+    },
   );
   watchdog.stop();
   if (refused < leastRefused * tried) throw new Error(`Only ${refused} of ${tried} inputs were refused.`);
