@@ -22,7 +22,7 @@ interface Interpreter {
  */
 const maxCost = 20_000_000;
 const maxRange = 100_000;
-const limitMs = 10_000;
+const limitMs = 5000;
 
 /** A parsed template. */
 export class ChatTemplate {

@@ -91,8 +91,16 @@ function listTokens(tokenizerJson: Json, where: string): Map<string, number> {
   if (model.vocab !== null && typeof model.vocab === "object" && !Array.isArray(model.vocab)) {
     for (const [token, id] of Object.entries(model.vocab)) tokens.set(token, id as number);
   }
-  const added = Array.isArray(tokenizerJson.added_tokens) ? (tokenizerJson.added_tokens as Json[]) : [];
-  for (const token of added) tokens.set(String(token.content), token.id as number);
+  const added: unknown[] = Array.isArray(tokenizerJson.added_tokens) ? tokenizerJson.added_tokens : [];
+  for (const [i, token] of added.entries()) {
+    const { content, id } = (token ?? {}) as Json;
+    if (typeof content !== "string" || !Number.isSafeInteger(id)) {
+      throw new ModelError("TOKENIZER_INVALID", `${where}: added_tokens[${i}] is not a token with its text and id.`, {
+        details: { path: where },
+      });
+    }
+    tokens.set(content, id as number);
+  }
   return tokens;
 }
 

@@ -68,7 +68,7 @@ export async function createTokenizer(parts: TokenizerParts): Promise<TemplateTo
 const buildLimitMs = 60_000;
 
 /** What encoding `characters` may take: a pattern that tries all the ways there are would take years. */
-const encodeLimitMs = (characters: number): number => 10_000 + characters;
+const encodeLimitMs = (characters: number): number => 5000 + characters;
 
 /** Patterns that split in time that grows with the text only: those of Llama 3 and Qwen 2. */
 const quickPatterns: ReadonlySet<unknown> = new Set(["\\p{N}{1,3}", "\\p{N}"].map(wordsWithDigits));
@@ -142,12 +142,13 @@ export class TemplateTokenizer implements ChatTokenizer {
     try {
       return this.#isLimited ? withTimeLimit(encodeLimitMs(text.length), encode) : encode();
     } catch (cause) {
-      throw new ModelError(
-        "TOKENIZER_FAILED",
-        `${this.#where}: the tokenizer fails on a text of ${text.length} characters: ${messageOf(cause)}`,
-        { cause, details: { path: this.#where } },
-      );
+      throw this.#failed(`a text of ${text.length} characters`, cause);
     }
+  }
+
+  #failed(on: string, cause: unknown): ModelError {
+    const message = `${this.#where}: the tokenizer fails on ${on}: ${messageOf(cause)}`;
+    return new ModelError("TOKENIZER_FAILED", message, { cause, details: { path: this.#where } });
   }
 
   /** `text` with a space in whatever the tokenizer would read as a special token. */
@@ -158,7 +159,11 @@ export class TemplateTokenizer implements ChatTokenizer {
   decode(ids: readonly number[]): string {
     const known = ids.filter((id) => !this.#silentIds.has(id) && this.#tokenizer.id_to_token(id) !== undefined);
     if (known.length === 0) return "";
-    return this.#tokenizer.decode(known);
+    try {
+      return this.#tokenizer.decode(known);
+    } catch (cause) {
+      throw this.#failed(`${known.length} tokens`, cause);
+    }
   }
 
   #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {

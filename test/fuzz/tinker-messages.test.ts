@@ -150,6 +150,8 @@ test("replies that the Tinker client gets", { timeout }, async () => {
   ];
   await fuzz({
     name: "replies that the Tinker client gets",
+    // A client that is told to wait does.
+    share: 0.1,
     inputs: fc.oneof(...replies.map(({ path, json }) => damagedJson(json).map((bytes) => ({ path, bytes })))),
     sizeOf: ({ bytes }) => bytes.length,
     run: async ({ path, bytes }) => {

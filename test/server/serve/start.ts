@@ -52,7 +52,7 @@ export interface Reply {
 }
 
 export async function startOffice(options: Partial<ServeOptions> = {}): Promise<Started> {
-  const engine = new ScriptedEngine((prompt) => rewrites[prompt] ?? "");
+  const engine = new ScriptedEngine((prompt) => (Object.hasOwn(rewrites, prompt) ? (rewrites[prompt] as string) : ""));
   const recommender = new WordSearch(items);
   const errors: unknown[] = [];
   const service = await startService({
