@@ -143,13 +143,14 @@ export class RemoteHttp {
    */
   badReply(path: string, reply: RemoteReply, what: string, cause?: unknown): RemoteEngineError {
     const start = excerpt(this.redact(new TextDecoder().decode(reply.bytes)));
+    const isPage = start.startsWith("<") || !/json|protobuf/.test(reply.contentType);
     return new RemoteEngineError(
       "ENGINE_BAD_REPLY",
       `${this.origin}${path} answered ${reply.status} with something unusable: ${what}. It begins: ${start || "(empty)"}. Check that the URL is that of the server meant, and that its version is supported.`,
       {
         status: reply.status,
         cause,
-        retryable: /json|protobuf/.test(reply.contentType),
+        retryable: !isPage,
         ...(reply.requestId ? { requestId: reply.requestId } : {}),
       },
     );
