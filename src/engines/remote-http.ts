@@ -103,11 +103,16 @@ export class RemoteHttp {
   }
 
   /**
-   * Sends a request, again where that can help, and gives what `read` makes of the reply of a status below 400. A server
+   * Sends a request, again where that can help, and gives what `read` makes of the reply of a status below 400 (the
+   * reply itself without it). A server
    * that was waited for in vain is asked once from then on, until it answers.
    * @throws RemoteEngineError, AbortError
    */
-  async send<T>(path: string, request: RemoteRequest, read: (reply: RemoteReply) => T): Promise<T> {
+  async send<T = RemoteReply>(
+    path: string,
+    request: RemoteRequest = {},
+    read: (reply: RemoteReply) => T = (reply) => reply as T,
+  ): Promise<T> {
     const { maxDelayMs = 15_000, onRetry } = this.options;
     const attempts = this.isAway ? 1 : (request.attempts ?? this.options.attempts ?? 10);
     return retry(async (attempt) => read(await this.sendInTurn(path, request, attempt === attempts)), {

@@ -381,7 +381,7 @@ export class TinkerClient {
   private async beat(session_id: string): Promise<void> {
     try {
       const json = { session_id, type: "session_heartbeat" };
-      await this.http.send("/api/v1/session_heartbeat", { json, attempts: 1, timeoutMs: 10_000 }, () => undefined);
+      await this.http.send("/api/v1/session_heartbeat", { json, attempts: 1, timeoutMs: 10_000 });
     } catch (error) {
       this.options.onWarning?.(`The heartbeat of the session failed: ${(error as Error).message}`);
     }
