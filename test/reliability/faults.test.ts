@@ -25,7 +25,8 @@ afterAll(async () => {
 
 /** Processes start slowly where others are busy. */
 const slow = { timeout: 180_000 };
-const steps = 6;
+/** So many that a training is still under way when what happens to it has happened. */
+const steps = 40;
 type Options = Parameters<typeof runProcess>[2];
 const trainInto = (name: string, options: Options = {}, ...more: string[]): Promise<CliResult> =>
   runProcess(
@@ -62,6 +63,18 @@ async function expectWholeAfterResume(name: string): Promise<void> {
   expect(await outcomeOf(name)).toEqual(await outcomeOf("whole"));
 }
 
+/** Does something to a process's world while it stands still. */
+function whileStopped(change: (pid: number) => void): (pid: number) => void {
+  return (pid) => {
+    process.kill(pid, "SIGSTOP");
+    try {
+      change(pid);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+  };
+}
+
 const mount = (...args: string[]): void => {
   const { status, stderr } = spawnSync("mount", args, { encoding: "utf8" });
   if (status !== 0) throw new Error(`mount ${args.join(" ")}: ${stderr}`);
@@ -86,7 +99,7 @@ const needsRoot = "a small disk can be mounted by root only";
 
 describe("a disk", () => {
   it("that is full ends the run with its last checkpoint whole, and with space it goes on", slow, async (context) => {
-    const disk = await mountDisk("full", "400k");
+    const disk = await mountDisk("full", "500k");
     if (!disk) return context.skip(needsRoot);
     const { code, stderr } = await trainInto("full/run");
     expect(stderr).toMatch(/the disk is full\. Free some space and try again\..*\[DISK_FULL\]/);
@@ -102,7 +115,7 @@ describe("a disk", () => {
       const disk = await mountDisk("read-only", "20m");
       if (!disk) return context.skip(needsRoot);
       const { code } = await trainInto("read-only/run", {
-        interrupt: { on: /step 3\/6/, signal: () => mount("-o", "remount,ro", disk) },
+        interrupt: { on: /step 3\/40/, signal: whileStopped(() => mount("-o", "remount,ro", disk)) },
       });
       expect(code).toBe(1);
       const refused = await trainInto("read-only/other");
@@ -126,7 +139,10 @@ describe("a disk", () => {
 describe("a run folder", () => {
   it("that is removed ends the run, and isn't made again", slow, async () => {
     const { code, stderr } = await trainInto("removed", {
-      interrupt: { on: /step 3\/6/, signal: () => rmSync(join(folder, "removed"), { recursive: true, force: true }) },
+      interrupt: {
+        on: /step 3\/40/,
+        signal: whileStopped(() => rmSync(join(folder, "removed"), { recursive: true, force: true })),
+      },
     });
     expect(stderr).toMatch(/removed.*no such file or folder.*\[NOT_FOUND\]/);
     expect(code).toBe(1);
@@ -137,7 +153,7 @@ describe("a run folder", () => {
     let second: Promise<CliResult> | undefined;
     const first = await trainInto("shared", {
       interrupt: {
-        on: /step 1\/6/,
+        on: /step 1\/40/,
         signal: (pid) => {
           process.kill(pid, "SIGSTOP");
           second = trainInto("shared", {}, "--resume").finally(() => process.kill(pid, "SIGCONT"));
@@ -162,7 +178,10 @@ describe.runIf(process.platform === "linux")("a limit that is reached in mid-run
 
   it("on open files ends it with what to raise", slow, async () => {
     const { code, stderr } = await trainInto("files", {
-      interrupt: { on: /step 3\/6/, signal: (pid) => lower(pid, `--nofile=${Math.floor(countFiles(pid) / 2)}`) },
+      interrupt: {
+        on: /step 3\/40/,
+        signal: whileStopped((pid) => lower(pid, `--nofile=${Math.floor(countFiles(pid) / 2)}`)),
+      },
     });
     expect(stderr).toMatch(/too many open files\. Raise the limit \(ulimit -n\)\..*\[TOO_MANY_FILES\]/);
     expect(code).toBe(1);
@@ -179,12 +198,12 @@ describe.runIf(process.platform === "linux")("a limit that is reached in mid-run
     onTestFinished(() => rmdirSync(group));
     const { code } = await trainInto("memory", {
       interrupt: {
-        on: /step 3\/6/,
-        signal: (pid) => {
+        on: /step 3\/40/,
+        signal: whileStopped((pid) => {
           writeFileSync(join(group, "cgroup.procs"), String(pid));
           // What the process touches from here on is counted, and the kernel ends it when that is too much.
           writeFileSync(join(group, "memory.limit_in_bytes"), "65536");
-        },
+        }),
       },
     });
     expect(code).toBeNull();

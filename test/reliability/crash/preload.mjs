@@ -129,14 +129,15 @@ function mark(object, method, phase) {
     return during(phase, () => original.apply(this, args));
   };
 }
-const { LocalEngine } = await import(
-  `${process.env.REC_R1_CRASH_ROOT}/engines/local/index.${process.env.REC_R1_CRASH_EXT}`
-);
+/** A module of rec-r1, as built or from its sources (whose loader may put everything into `default`). */
+async function load(path) {
+  const module = await import(`${process.env.REC_R1_CRASH_ROOT}/${path}.${process.env.REC_R1_CRASH_EXT}`);
+  return { ...module.default, ...module };
+}
+const { LocalEngine } = await load("engines/local/local-engine");
 mark(LocalEngine.prototype, "sample", "sampling");
 mark(LocalEngine.prototype, "forwardBackward", "backward");
 mark(LocalEngine.prototype, "optimStep", "optimizer");
-const { LanceDbRecommender } = await import(
-  `${process.env.REC_R1_CRASH_ROOT}/recommenders/lancedb/index.${process.env.REC_R1_CRASH_EXT}`
-);
+const { LanceDbRecommender } = await load("recommenders/lancedb/index");
 mark(LanceDbRecommender, "fromJsonl", "index build");
 await during("start", async () => {});
