@@ -12,6 +12,7 @@ import { join } from "node:path";
 import {
   ConfigError,
   defineTask,
+  distinctWords,
   expandQuery,
   hindsightWarmup,
   ndcg,
@@ -34,23 +35,28 @@ function dataFile(name: string, { data }: TaskContext): string {
 export const recommender = (context: TaskContext) =>
   LanceDbRecommender.fromJsonl(dataFile("items.jsonl", context), { text: ["title"] });
 
+/** Words of a description that the policy reads. */
+const shownWords = 40;
+const shown = (query: string): string => query.split(/\s+/).slice(0, shownWords).join(" ");
+
 /** Descriptions are long, so the prompts are: fewer of them in a step than for short queries. */
 export const config = {
-  warmupSteps: 40,
-  warmupBatch: 16,
+  warmupSteps: 120,
+  warmupBatch: 32,
   warmupLearningRate: 1e-3,
+  warmupSchedule: "linear",
   rampSteps: 5,
   promptsPerStep: 8,
-  groupSize: 8,
+  groupSize: 12,
   maxTokens: 24,
   learningRate: 1e-4,
-  evalEvery: 40,
-  evalLimit: 100,
+  evalEvery: 20,
 };
 
-/** Words of a description that the policy reads. */
-const shownWords = 80;
-
+/**
+ * The description is searched for as it is, and the policy's words once more: those of the description that titles
+ * have, so that they count twice, and others that titles have instead.
+ */
 export default (context: TaskContext) =>
   defineTask({
     name: "office-search",
@@ -60,14 +66,16 @@ export default (context: TaskContext) =>
       test: dataFile("search.test.jsonl", context),
     },
     prompt: ({ query }) => [
-      { role: "system", content: "brand and kind of product" },
-      { role: "user", content: query.split(/\s+/).slice(0, shownWords).join(" ") },
+      { role: "system", content: "title words" },
+      { role: "user", content: shown(query) },
     ],
-    parse: (completion, { query }) => expandQuery(query, completion, { maxWords: 8 }),
+    parse: (completion, { query }) => expandQuery(query, completion, { maxWords: 10, repeat: true }),
     reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 10 }) : 0),
     topK: 10,
     warmup: hindsightWarmup({
+      own: ({ query }) => distinctWords(shown(query)),
       probes: () => readCatalogueWords(dataFile("items.jsonl", context), { textFields: ["title"] }),
       minExamples: 5,
+      maxWords: 2,
     }),
   });
