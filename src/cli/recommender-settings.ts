@@ -83,12 +83,17 @@ const kinds = {
   }),
   sequential: z.strictObject({
     kind: z.literal("sequential"),
-    model: z.string(),
+    model: z.string().optional(),
+    histories: z.string().optional(),
     catalogue: z.string(),
     text: names.min(1).optional(),
     id: z.string().optional(),
     store: names.optional(),
     wordWeight: z.number().min(0).optional(),
+    wordsLast: z.boolean().optional(),
+    reach: z.number().int().min(1).optional(),
+    lookback: z.number().int().min(1).optional(),
+    decay: z.number().positive().max(1).optional(),
   }),
 } as const;
 
@@ -170,8 +175,17 @@ export async function openRecommender(settings: unknown, place: SettingsPlace): 
     }
     case "sequential": {
       const { SequentialRecommender } = await import("../recommenders/sequential/index.ts");
-      const { kind: _, model, catalogue: file, ...options } = checked;
-      return SequentialRecommender.open(resolve(place.folder, model), resolve(place.folder, file), options as never);
+      const { kind: _, model, histories, catalogue: file, ...options } = checked;
+      const path = (name: string): string => resolve(place.folder, name);
+      if ((model === undefined) === (histories === undefined)) {
+        throw new ConfigError(
+          "BAD_RECOMMENDER",
+          `${place.source}: a sequential recommender needs either "model", a folder that rec-r1 sequential train wrote, or "histories", a file to count in.`,
+        );
+      }
+      return model === undefined
+        ? SequentialRecommender.fromHistories(path(histories as string), path(file), options as never)
+        : SequentialRecommender.open(path(model), path(file), options as never);
     }
   }
 }

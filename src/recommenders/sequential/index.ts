@@ -1,12 +1,15 @@
 /**
- * A next-item model (SASRec) as a recommender. It knows histories of items and no words, so a query's text becomes a
- * history: each line is looked up among the items' titles, and the item found takes the line's place, oldest first.
- * What comes next is the answer. With `wordWeight`, the text's own words then re-weight it.
+ * A next-item model (SASRec, or counts of what came after what) as a recommender. It knows histories of items and no
+ * words, so a query's text becomes a history: each line is looked up among the items' titles, and the item found takes
+ * the line's place, oldest first. What comes next is the answer. With `wordWeight`, the text's own words re-weight it.
  *
  * - A line that is an item's title, letter for letter but for case and spaces, is that item (the first by id where
  *   several have that title); otherwise it is BM25's best hit for the line. A line that finds nothing is left out.
  * - The last lines count, as many as the model's longest history; a text of which no line finds anything finds nothing.
- * - The score is log p(item | history) + wordWeight · (BM25 of the whole text in the item's title / the largest such).
+ * - The score is that of the model (SASRec: log p(item | history); counts: how often it came after) + wordWeight · (BM25
+ *   of the whole text in the item's title / the largest such).
+ * - With `wordsLast`, the last line selects no item: it is only words, and the only ones that re-weight. A text of one
+ *   line is then answered by its words alone.
  */
 import { createHash } from "node:crypto";
 import { readCatalogueRows, type CatalogueRow } from "../../core/catalogue.ts";
@@ -15,11 +18,16 @@ import { inMemory, LanceDbRecommender } from "../lancedb/index.ts";
 import { Lifetime } from "../lifetime.ts";
 import { raceAbort } from "../race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "../recommender.ts";
+import { readInteractions } from "./interactions.ts";
+import type { NextItems } from "./next-items.ts";
 import { SequentialModel } from "./sequential-model.ts";
+import { SuccessorModel, type SuccessorOptions } from "./successors.ts";
 
 export { readInteractions, type Interaction } from "./interactions.ts";
 export type { ItemVectors } from "./item-vectors.ts";
 export { SequentialModel } from "./sequential-model.ts";
+export type { NextItems } from "./next-items.ts";
+export { SuccessorModel, type SuccessorOptions } from "./successors.ts";
 export { trainSequential, type SequentialProgress, type TrainSequentialOptions } from "./train-sequential.ts";
 
 export interface SequentialOptions {
@@ -31,6 +39,8 @@ export interface SequentialOptions {
   store?: readonly string[];
   /** How much the text's own words re-weight what comes next; see above. Default 0: not at all. */
   wordWeight?: number;
+  /** Whether the last line of a text is only words. Default false. */
+  wordsLast?: boolean;
   signal?: AbortSignal;
 }
 
@@ -67,15 +77,36 @@ async function readTitles(path: string, options: SequentialOptions): Promise<Tit
 
 export class SequentialRecommender implements Recommender {
   readonly name = "sequential";
-  readonly #model: SequentialModel;
+  readonly #model: NextItems;
   readonly #titles: Titles;
   readonly #wordWeight: number;
+  readonly #wordsLast: boolean;
   readonly #lifetime = new Lifetime(this.name);
 
-  private constructor(model: SequentialModel, titles: Titles, wordWeight: number) {
+  private constructor(model: NextItems, titles: Titles, { wordWeight = 0, wordsLast = false }: SequentialOptions) {
     this.#model = model;
     this.#titles = titles;
     this.#wordWeight = wordWeight;
+    this.#wordsLast = wordsLast;
+  }
+
+  /**
+   * Counts what came after what in a file of histories, and recommends by that ({@link SuccessorModel}).
+   * @param histories JSON Lines file of histories and targets
+   * @param catalogue JSON Lines file of the items, with their titles
+   * @throws DataError, ConfigError, AbortError
+   */
+  static async fromHistories(
+    histories: string,
+    catalogue: string,
+    options: SequentialOptions & SuccessorOptions = {},
+  ): Promise<SequentialRecommender> {
+    const { id = "id", text = ["title"], signal } = options;
+    const items: string[] = [];
+    const fields = { idField: id, textFields: text, ...(signal ? { signal } : {}) };
+    for await (const row of readCatalogueRows(catalogue, fields)) items.push(row.id);
+    const model = SuccessorModel.count(items, await readInteractions(histories, { signal }), options);
+    return SequentialRecommender.open(model, catalogue, options);
   }
 
   /**
@@ -84,7 +115,7 @@ export class SequentialRecommender implements Recommender {
    * @throws ModelError, DataError where the catalogue is unusable or lacks an item of the model, ConfigError, AbortError
    */
   static async open(
-    model: string | SequentialModel,
+    model: string | NextItems,
     catalogue: string,
     options: SequentialOptions = {},
   ): Promise<SequentialRecommender> {
@@ -103,7 +134,7 @@ export class SequentialRecommender implements Recommender {
         `${catalogue}: lacks the item "${missing}", which the model recommends. Give the catalogue it was trained on.`,
       );
     }
-    return new SequentialRecommender(loaded, titles, wordWeight);
+    return new SequentialRecommender(loaded, titles, options);
   }
 
   /** Items that can be recommended. */
@@ -122,9 +153,17 @@ export class SequentialRecommender implements Recommender {
   }
 
   async #answer(texts: readonly string[], topK: number, signal: AbortSignal | undefined): Promise<Hit[][]> {
-    const histories = await this.#findHistories(texts, signal);
+    const lines = texts.map((text) =>
+      text
+        .slice(0, maxCharacters)
+        .split(/[\r\n]+/)
+        .filter((line) => line.trim() !== ""),
+    );
+    const words = lines.map((own, i) => (this.#wordsLast ? (own.pop() ?? "") : (texts[i] as string)));
+    const histories = await this.#findHistories(lines, signal);
     const scores = await this.#model.score(histories, { signal });
-    if (this.#wordWeight > 0) await this.#addWords(texts, scores, signal);
+    if (this.#wordsLast) words.forEach((own, i) => own && (scores[i] ??= new Float32Array(this.size)));
+    if (this.#wordWeight > 0) await this.#addWords(words, scores, signal);
     return scores.map((own) =>
       own
         ? this.#model.best(own, topK).map((hit) => ({
@@ -135,14 +174,8 @@ export class SequentialRecommender implements Recommender {
     );
   }
 
-  /** The history that each text describes, oldest first. */
-  async #findHistories(texts: readonly string[], signal: AbortSignal | undefined): Promise<string[][]> {
-    const lines = texts.map((text) =>
-      text
-        .slice(0, maxCharacters)
-        .split(/[\r\n]+/)
-        .filter((line) => line.trim() !== ""),
-    );
+  /** The history that each text's lines describe, oldest first. */
+  async #findHistories(lines: readonly (readonly string[])[], signal: AbortSignal | undefined): Promise<string[][]> {
     const { exact, search } = this.#titles;
     const unknown = [...new Set(lines.flat().filter((line) => !exact.has(normalizeTitle(line))))];
     const found = await search.search(
@@ -176,7 +209,7 @@ export class SequentialRecommender implements Recommender {
 
   async fingerprint(): Promise<string> {
     const titles = await this.#titles.search.fingerprint();
-    const parts = JSON.stringify([this.#model.fingerprint, titles, this.#wordWeight]);
+    const parts = JSON.stringify([this.#model.fingerprint, titles, this.#wordWeight, this.#wordsLast]);
     return `sequential:${createHash("sha256").update(parts).digest("hex")}`;
   }
 

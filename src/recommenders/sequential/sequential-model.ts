@@ -7,8 +7,7 @@ import { ModelError, RecommenderError, throwIfAborted } from "../../core/errors.
 import { type AnyTensor, Session } from "../../graph/session.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
 import { writeSafetensors } from "../../models/safetensors-writer.ts";
-import { Best } from "../best.ts";
-import type { Hit } from "../recommender.ts";
+import { NextItems } from "./next-items.ts";
 import { buildScoreGraph, packSequences, sasrecShapes, type SasrecConfig } from "./sasrec.ts";
 
 const settingsName = "sequential.json";
@@ -36,30 +35,22 @@ export function asFeeds(config: SasrecConfig, weights: ReadonlyMap<string, Float
   );
 }
 
-export class SequentialModel {
+export class SequentialModel extends NextItems {
   readonly config: SasrecConfig;
-  readonly items: readonly string[];
   readonly notes: Readonly<Record<string, unknown>>;
   /** SHA-256 of items, shape and weights. */
   readonly fingerprint: string;
   readonly #weights: ReadonlyMap<string, Float32Array>;
-  readonly #numbers: ReadonlyMap<string, number>;
-  /** Places of items when ids are in order (code units), for ties. */
-  readonly #ranks: Uint32Array;
   readonly #sessionOptions: { threads?: number };
   #session: Promise<Session> | undefined;
   #closed = false;
 
   constructor({ config, items, weights, notes, threads }: SequentialModelParts) {
+    super(items);
     this.config = config;
-    this.items = items;
     this.notes = notes;
     this.#weights = weights;
     this.#sessionOptions = threads === undefined ? {} : { threads };
-    this.#numbers = new Map(items.map((id, i) => [id, i]));
-    const order = items.map((_, i) => i).sort((a, b) => ((items[a] as string) < (items[b] as string) ? -1 : 1));
-    this.#ranks = new Uint32Array(items.length);
-    order.forEach((item, rank) => (this.#ranks[item] = rank));
     const hash = createHash("sha256").update(JSON.stringify([format, config, items]));
     for (const data of weights.values()) hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     this.fingerprint = hash.digest("hex");
@@ -115,17 +106,7 @@ export class SequentialModel {
     }
   }
 
-  /** Number of an item; undefined where the model doesn't know it. */
-  numberOf(id: string): number | undefined {
-    return this.#numbers.get(id);
-  }
-
-  /**
-   * What comes next after each history: `[histories][items]` log-probabilities. Items that the model doesn't know are
-   * left out of histories; one that is empty then gets no scores (undefined).
-   * @param histories item ids, oldest first
-   * @throws RecommenderError once closed; EngineError; AbortError
-   */
+  /** Scores are log-probabilities. @inheritdoc */
   async score(
     histories: readonly (readonly string[])[],
     options: { signal?: AbortSignal | undefined } = {},
@@ -135,7 +116,7 @@ export class SequentialModel {
     }
     this.#session ??= Session.create("sasrec", buildScoreGraph(this.config), this.#sessionOptions);
     const session = await this.#session;
-    const known = histories.map((history) => history.flatMap((id) => this.#numbers.get(id) ?? []));
+    const known = histories.map((history) => history.flatMap((id) => this.numberOf(id) ?? []));
     const asked = known.flatMap((history, i) => (history.length > 0 ? [i] : []));
     const answers: (Float32Array | undefined)[] = histories.map(() => undefined);
     const { historyLength, items } = this.config;
@@ -159,26 +140,6 @@ export class SequentialModel {
       });
     }
     return answers;
-  }
-
-  /** The `topK` best of `scores [items]`, ties by id. */
-  best(scores: Float32Array, topK: number): Hit[] {
-    const best = new Best(topK, this.#ranks);
-    for (let item = 0; item < scores.length; item++) {
-      const score = scores[item] as number;
-      if (score >= best.threshold) best.add(item, score);
-    }
-    const sorted = best.sorted();
-    return sorted.places.map((item, i) => ({ id: this.items[item] as string, score: sorted.scores[i] as number }));
-  }
-
-  /** The items that most likely come next after each history; none where no item of it is known. @throws as {@link score} */
-  async next(
-    histories: readonly (readonly string[])[],
-    options: { topK: number; signal?: AbortSignal | undefined },
-  ): Promise<Hit[][]> {
-    const all = await this.score(histories, options);
-    return all.map((scores) => (scores ? this.best(scores, options.topK) : []));
   }
 
   async close(): Promise<void> {
