@@ -40,6 +40,10 @@ export const presetOptionsSchema = z.object({
     .default("file")
     .describe("prompt, parser and reward: short, one of the paper's, or as in the data's file (else the paper's)"),
   reasoning: z.boolean().default(true).describe("with one of the paper's wordings: think before answering"),
+  teachForm: z
+    .boolean()
+    .default(false)
+    .describe("the warm-up (--warmup-steps) teaches the answer's form, with the user's own words as the query"),
   rewardTopK: z.number().int().min(1).optional().describe("cut of the reward's NDCG; default: the preset's"),
   index: z
     .enum(["text", "title"])
@@ -236,11 +240,13 @@ async function openProductSearch(
   sources: Sources<SearchExample>,
   options: PresetOptions,
 ): Promise<PresetTask> {
-  const warmup = warmupOf(folder);
+  const { teachForm, rewardTopK } = options;
+  const warmup = teachForm ? undefined : warmupOf(folder);
   const definition = productSearch({
     data: withTrain(folder, sources, "queries with what is relevant to them"),
     ...wordingOf(options),
-    ...(options.rewardTopK === undefined ? {} : { rewardTopK: options.rewardTopK }),
+    teachForm,
+    ...(rewardTopK === undefined ? {} : { rewardTopK }),
     ...(warmup ? { warmup } : {}),
   });
   const items = await loadItems(folder, options);
@@ -255,7 +261,7 @@ function warmupOf({ conversations }: DataFolder): Warmup<SearchExample> | undefi
 async function openNextItem(folder: DataFolder, options: PresetOptions): Promise<PresetTask> {
   const items = await loadItems(folder, options);
   const titles = new Map(items.map(({ id, title }) => [id, title]));
-  const { maxHistory, maskBought, split, setting, rewardTopK } = options;
+  const { maxHistory, maskBought, split, setting, rewardTopK, teachForm } = options;
   let data: TaskDefinition<HistorySplits["train"][number]>["data"];
   if (folder.histories.train === undefined && folder.purchases !== undefined) {
     const parts = splitPurchases(await readPurchases(folder.purchases), { split, maxHistory, titles });
@@ -268,6 +274,7 @@ async function openNextItem(folder: DataFolder, options: PresetOptions): Promise
     titles,
     maxHistory,
     maskBought,
+    teachForm,
     ...wordingOf(options),
     ...(rewardTopK === undefined ? {} : { rewardTopK }),
   });

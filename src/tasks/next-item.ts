@@ -6,6 +6,7 @@ import { readHistoryFile, type HistoryTitles } from "../datasets/read-histories.
 import type { HistoryExample } from "../datasets/task-examples.ts";
 import type { Hit } from "../recommenders/recommender.ts";
 import type { Metric, TaskDefinition } from "../rl/task.ts";
+import { formWarmup } from "./form-warmup.ts";
 import { formatHistory } from "./paper-prompts.ts";
 import { authorsCut, largestCut, metric, type PresetParts } from "./preset.ts";
 import { withLoader } from "./product-search.ts";
@@ -22,13 +23,16 @@ export interface NextItemOptions extends PresetParts<HistoryExample> {
   wording?: WordingChoice;
   /** Cut of the reward's NDCG. Default 1000; on the authors' own files as in their code: 5000, 50 on held-out rows. */
   rewardTopK?: number;
+  /** A warm-up on answers in the right form, for models that don't find it: see {@link formWarmup}. Default false. */
+  teachForm?: boolean;
   /** Leaves out of the hits what the user bought before, the target too if bought again. Default false, as in the paper. */
   maskBought?: boolean;
 }
 
 /** The preset as a task's definition, for `defineTask`. */
 export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExample> {
-  const { data, titles, maxHistory = 10, wording, rewardTopK, maskBought = false, ...parts } = options;
+  const { data, titles, maxHistory = 10, wording, rewardTopK, ...rest } = options;
+  const { teachForm = false, maskBought = false, ...parts } = rest;
   const inputOf = (example: HistoryExample): string => formatHistory(example.titles);
   const wordingFor = wordingOf<HistoryExample>(wording, { kind: "history", fallback: "next-item", inputOf });
   const unseen = <H extends { id: string }>(hits: readonly H[], { bought, history }: HistoryExample): readonly H[] =>
@@ -52,6 +56,7 @@ export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExampl
     metrics: [metric("ndcg", 10), metric("ndcg", 50), metric("recall", 10), metric("recall", 50)].map(masked),
     // The strongest of the simple baselines: more titles only blur what is searched for.
     raw: (example) => example.titles.findLast((title) => title.trim() !== "") ?? null,
+    ...(teachForm ? { warmup: formWarmup({ write: (example, query) => wordingFor(example).write(query) }) } : {}),
     config: { maxPromptTokens: 512 },
     ...parts,
   };

@@ -93,6 +93,18 @@ export function parsePaperAnswer(completion: string, style: PromptStyle): string
   return resolveStyle(style).json ? parseJsonAnswer(completion) : parseTaggedAnswer(completion);
 }
 
+/** What a think block says that has nothing to say. */
+const plainThought = "The words of the request say what is wanted.";
+
+/** An answer in the right form with a query, as {@link readPaperAnswer} reads it: what follows {@link answerStart}. */
+export function writePaperAnswer(query: string, style: PromptStyle): string {
+  const { reasoning, json } = resolveStyle(style);
+  const start = answerStart(style);
+  const thought = `${start.endsWith("<think>") ? "" : "<think>"}\n${plainThought}\n</think>\n`;
+  const answer = json ? `\n${JSON.stringify({ query }, null, 4)}\n` : query;
+  return `${reasoning ? thought : ""}<answer>${answer}</answer>`;
+}
+
 /** What an example is scored by. */
 export interface Judged {
   relevant: Relevance;

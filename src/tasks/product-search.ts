@@ -5,6 +5,7 @@
 import { readSearchFile } from "../datasets/read-search.ts";
 import type { SearchExample } from "../datasets/task-examples.ts";
 import type { DataSource, TaskDefinition } from "../rl/task.ts";
+import { formWarmup } from "./form-warmup.ts";
 import { authorsCut, largestCut, metric, type PresetParts } from "./preset.ts";
 import { wordingOf, type WordingChoice } from "./wording.ts";
 
@@ -15,11 +16,13 @@ export interface ProductSearchOptions extends PresetParts<SearchExample> {
   wording?: WordingChoice;
   /** Cut of the reward's NDCG. Default 1000; on the authors' own files as in their code, 100 on held-out rows. */
   rewardTopK?: number;
+  /** A warm-up on answers in the right form, for models that don't find it: see {@link formWarmup}. Default false. */
+  teachForm?: boolean;
 }
 
 /** The preset as a task's definition, for `defineTask`. */
 export function productSearch(options: ProductSearchOptions): TaskDefinition<SearchExample> {
-  const { data, wording, rewardTopK, ...parts } = options;
+  const { data, wording, rewardTopK, teachForm = false, ...parts } = options;
   const inputOf = ({ query }: SearchExample): string => query;
   const wordingFor = wordingOf<SearchExample>(wording, { kind: "search", fallback: "terms", inputOf });
   return {
@@ -33,6 +36,7 @@ export function productSearch(options: ProductSearchOptions): TaskDefinition<Sea
     topK: rewardTopK ?? largestCut.search,
     metrics: [metric("ndcg", 100), metric("ndcg", 10), metric("recall", 10), metric("recall", 100)],
     raw: inputOf,
+    ...(teachForm ? { warmup: formWarmup({ write: (example, query) => wordingFor(example).write(query) }) } : {}),
     ...parts,
   };
 }

@@ -7,7 +7,7 @@ import type { ChatMessage } from "../engines/engine.ts";
 import { parseAnswer } from "../rl/answer.ts";
 import type { Reward } from "../rl/task.ts";
 import { findStyle, paperPrompt, promptKinds, type PromptKind, type PromptStyle } from "./paper-prompts.ts";
-import { judgedNdcg, paperReward, parsePaperAnswer, type Judged } from "./paper-reward.ts";
+import { judgedNdcg, paperReward, parsePaperAnswer, writePaperAnswer, type Judged } from "./paper-reward.ts";
 
 /** An answer to be judged; hits null: nothing was searched. */
 export interface WordedAnswer {
@@ -22,6 +22,8 @@ export interface Wording {
   /** @param input the user's query, or the history as text */
   prompt(input: string): readonly ChatMessage[];
   parse(completion: string): string | null;
+  /** A completion in the right form with this query. */
+  write(query: string): string;
   /** @param k cut of the NDCG */
   reward(answer: WordedAnswer, k: number): Reward;
 }
@@ -32,6 +34,7 @@ export function paperWording(style: PromptStyle): Wording {
     name: `paper/${style.kind}`,
     prompt: (input) => paperPrompt(input, style),
     parse: (completion) => parsePaperAnswer(completion, style),
+    write: (query) => writePaperAnswer(query, style),
     reward: (answer, k) => paperReward(answer, style, k),
   };
 }
@@ -55,6 +58,7 @@ export function shortWording(kind: "search" | "history"): Wording {
       { role: "user", content: shortRequests[kind](input) },
     ],
     parse: parseAnswer,
+    write: (query) => query,
     reward: ({ hits, example }, k) => (hits ? judgedNdcg(hits, example, k) : -0.5),
   };
 }

@@ -1,9 +1,11 @@
 /** Each preset, by name, on small files written for it: loaded, trained for two steps, evaluated. */
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { openPreset, presetOf } from "../../src/cli/preset-tasks.ts";
+import { openPreset, presetNames, presetOf } from "../../src/cli/preset-tasks.ts";
 import { evaluateRaw } from "../../src/eval/evaluate.ts";
 import { loadSplit } from "../../src/rl/task.ts";
 import { train } from "../../src/rl/train.ts";
@@ -34,8 +36,11 @@ const queries = words.map((word, i) => ({ query: `${word} thing`, relevant: [`i$
 const histories = words.map((_, i) => ({ user: `u${i}`, history: [`i${(i + 1) % 8}`], target: `i${i}` }));
 
 /** Two steps with a policy of words, on one core in seconds. */
-async function runShort(argument: string): Promise<{ metric: string; raw: number; steps: number }> {
-  const { task, openRecommender } = await openPreset(argument, join(folder, "data"));
+async function runShort(
+  argument: string,
+  data = join(folder, "data"),
+): Promise<{ metric: string; raw: number; steps: number }> {
+  const { task, openRecommender } = await openPreset(argument, data);
   const recommender = await openRecommender();
   try {
     const engine = new TabularEngine([...words, "[1]", "[2]"]);
@@ -124,6 +129,24 @@ describe("presets by name", () => {
     const result = await runShort("re-ranking");
     expect(result).toMatchObject({ metric: "ndcg@10", steps: 2 });
     expect(result.raw).toBeCloseTo(1 / Math.log2(3), 9);
+  });
+});
+
+describe("the commands of docs/tasks.md", () => {
+  const root = fileURLToPath(new URL("../../", import.meta.url));
+  const commands = readFileSync(join(root, "docs/tasks.md"), "utf8").matchAll(
+    /^rec-r1 train (\S+) --data examples\/shop/gm,
+  );
+  const presets = [...new Set([...commands].map(([, argument]) => argument as string))];
+
+  it("name each preset", () => {
+    expect(new Set(presets.map(presetOf))).toEqual(new Set(presetNames));
+  });
+
+  it.each(presets)("%s trains on examples/shop", async (argument) => {
+    const { raw, steps } = await runShort(argument, join(root, "examples/shop"));
+    expect(steps).toBe(2);
+    expect(raw).toBeGreaterThan(0);
   });
 });
 

@@ -10,8 +10,6 @@ import {
   tokenCost,
   wordCost,
 } from "../../src/rl/objectives.ts";
-import { recipes } from "../../src/rl/recipes.ts";
-import { resolveTrainConfig } from "../../src/rl/train-config.ts";
 import { WordSearch } from "../support/word-search.ts";
 
 const example = { id: "q", query: "x", relevant: ["a"] };
@@ -77,30 +75,4 @@ describe("fused queries", () => {
     ["<answer>{broken}</answer>", null],
     ["", null],
   ])("reads several queries of %j", (text, queries) => expect(parseQueries(text)).toBe(queries));
-});
-
-describe("recipes", () => {
-  it("all resolve, and each has a source", () => {
-    for (const [recipe, { source, description }] of Object.entries(recipes)) {
-      expect(resolveTrainConfig([{ source: "test", values: { recipe } }]).recipe).toBe(recipe);
-      expect(source.length + description.length).toBeGreaterThan(20);
-    }
-    expect(Object.keys(recipes)).toEqual(["small", "rec-r1", "dr-grpo", "dapo", "gspo", "rloo", "reinforce++"]);
-    expect(recipes.small!.values).toEqual({});
-  });
-
-  it("have the paper's settings under rec-r1", () => {
-    expect(resolveTrainConfig([{ source: "test", values: { recipe: "rec-r1" } }])).toMatchObject({
-      groupSize: 12,
-      promptsPerStep: 32,
-      temperature: 0.6,
-      topP: 0.95,
-      learningRate: 1e-6,
-      klCoef: 0.001,
-      klEstimator: "k3",
-      maxPromptTokens: 256,
-      maxTokens: 512,
-    });
-    expect(recipes["rec-r1"]!.engine).toEqual({ full: true });
-  });
 });

@@ -187,7 +187,8 @@ export class TabularEngine implements Engine {
 }
 
 function key(prompt: TokenIds, position: number): string {
-  return `${position}:${String.fromCodePoint(...prompt.map((id) => id - promptBase))}`;
+  // Words of an answer that the prompt begins (unknown ones are -1) go to a private area of Unicode.
+  return `${position}:${String.fromCodePoint(...prompt.map((id) => (id < promptBase ? 0xe001 + id : id - promptBase)))}`;
 }
 
 function logSoftmax(logits: readonly number[], temperature: number): number[] {

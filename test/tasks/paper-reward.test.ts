@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ndcg } from "../../src/ranking/metrics.ts";
 import { ndcgAsPublished, taskInMode } from "../../src/rl/modes.ts";
-import { defineTask } from "../../src/rl/task.ts";
+import { defineTask, type Task, type WarmupContext } from "../../src/rl/task.ts";
 import { nextItem } from "../../src/tasks/next-item.ts";
-import { paperReward, parsePaperAnswer, readPaperAnswer } from "../../src/tasks/paper-reward.ts";
+import { paperStyles } from "../../src/tasks/paper-prompts.ts";
+import { paperReward, parsePaperAnswer, readPaperAnswer, writePaperAnswer } from "../../src/tasks/paper-reward.ts";
 import { authorsCut } from "../../src/tasks/preset.ts";
 import { productSearch } from "../../src/tasks/product-search.ts";
 
@@ -68,6 +69,14 @@ describe("paperReward", () => {
   it("finds a query for the search in an answer whose form is wrong", () => {
     expect(parsePaperAnswer('I say <answer>{"query": "a"}</answer>', style)).toBe("a");
     expect(parsePaperAnswer("no tags at all", style)).toBeNull();
+  });
+
+  it("finds right what writePaperAnswer writes, in every style", () => {
+    for (const one of paperStyles) {
+      for (const query of ["red pen", 'a "b" OR {c}', "x AND y"]) {
+        expect(readPaperAnswer(writePaperAnswer(query, one), one)).toEqual({ isFormRight: true, query });
+      }
+    }
   });
 
   it("never throws, whatever the text", () => {
@@ -146,5 +155,27 @@ describe("the presets' rewards on the authors' files", () => {
     expect(masked!.metrics.map(({ name }) => name)).toEqual(["ndcg@10", "ndcg@50", "recall@10", "recall@50"]);
     expect(masked!.metrics[0]!.score(scored)).toBe(1);
     expect(plain!.metrics[0]!.score(scored)).toBeCloseTo(1 / Math.log2(3), 12);
+  });
+});
+
+describe("a warm-up on the form", () => {
+  const context = { recommender: {}, maxFailureShare: 0, signal: undefined, onProgress: () => {} };
+  const textsOf = (task: Task<never>, example: object) =>
+    task.warmup!.examples({ ...context, task, train: [{ id: "1", example }] } as unknown as WarmupContext<never>);
+
+  it("answers each prompt with the first of the user's own words", async () => {
+    const row = { id: "1", query: "a b c d e f g h i j k l m n", relevant: ["a"] };
+    const task = defineTask(productSearch({ data: { train: [row] }, teachForm: true }));
+    const [text] = await textsOf(task as unknown as Task<never>, row);
+    expect(text!.messages).toEqual(task.prompt(row));
+    expect(readPaperAnswer(text!.completion, style)).toEqual({ isFormRight: true, query: "a b c d e f g h i j k l" });
+  });
+
+  it("of a history is its last title; without one there is no text", async () => {
+    const row = { id: "1", user: "u", history: ["x", "y"], titles: ["X", "Y pen"], target: "a", relevant: ["a"] };
+    const task = defineTask(nextItem({ data: { train: [row] }, teachForm: true, wording: "short" }));
+    expect(await textsOf(task as unknown as Task<never>, row)).toMatchObject([{ completion: "Y pen" }]);
+    expect(await textsOf(task as unknown as Task<never>, { ...row, titles: ["", ""] })).toEqual([]);
+    expect(defineTask(nextItem({ data: { train: [row] } })).warmup).toBeUndefined();
   });
 });
