@@ -1,7 +1,7 @@
 /** Starts a run or takes it up again: data, run folder, checks that it is still the same run, the state to go on from. */
 import { ConfigError } from "../core/errors.ts";
 import { packageVersion } from "../core/version.ts";
-import { checkRelevant } from "../datasets/examples.ts";
+import { checkRelevant, type MissingRelevant } from "../datasets/examples.ts";
 import { countDropped, describeDropped, reportOf } from "../datasets/load-report.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Relevance } from "../ranking/judgments.ts";
@@ -60,11 +60,12 @@ export async function openSession<E extends object>(options: SessionOptions<E>):
   const { task, recommender, engine, runDir, config, resume, onEvent } = options;
   const { folder, manifest } = await RunFolder.open(runDir, { resume });
   try {
-    const train = await loadCheckedSplit(task, "train", recommender, config.maxMissingShare);
-    const validAll =
-      config.evalEvery > 0 && task.data.valid
-        ? await loadCheckedSplit(task, "valid", recommender, config.maxMissingShare)
-        : [];
+    const load = (split: SplitName): Promise<LoadedExample<E>[]> =>
+      loadCheckedSplit(task, split, recommender, config.maxMissingShare, (missing) =>
+        onEvent({ kind: "warning", message: describeMissing(split, missing) }),
+      );
+    const train = await load("train");
+    const validAll = config.evalEvery > 0 && task.data.valid ? await load("valid") : [];
     const valid = config.evalLimit > 0 ? validAll.slice(0, config.evalLimit) : validAll;
     for (const examples of [train, validAll]) warnOfDropped(examples, onEvent);
     if (config.evalEvery > 0 && valid.length === 0) {
@@ -106,12 +107,17 @@ function warnOfDropped(examples: readonly unknown[], onEvent: OnTrainEvent): voi
   onEvent({ kind: "warning", message });
 }
 
+function describeMissing(split: SplitName, { missing, relevant, unreachable, examples }: MissingRelevant): string {
+  return `${split}: ${missing.length} of ${relevant} relevant ids aren't in the catalogue, as maxMissingShare allows; nothing that is relevant can be found for ${unreachable} of ${examples} examples.`;
+}
+
 function initialState(): TrainState {
   return { step: 0, cursor: 0, best: null, evaluatedAt: -1, evaluationsSinceBest: 0, skippedInRow: 0 };
 }
 
 /**
  * A split whose relevant ids were looked up in the catalogue, where the recommender can tell.
+ * @param onMissing called when ids are missing and their share is allowed
  * @throws DataError `DATA_RELEVANT_NOT_IN_CATALOGUE` …; ConfigError `NO_SPLIT`
  */
 export async function loadCheckedSplit<E extends object>(
@@ -119,6 +125,7 @@ export async function loadCheckedSplit<E extends object>(
   split: SplitName,
   recommender: Recommender,
   maxMissingShare: number,
+  onMissing: (missing: MissingRelevant) => void = () => {},
 ): Promise<LoadedExample<E>[]> {
   const examples = await loadSplit(task, split);
   if (!examples) {
@@ -128,7 +135,8 @@ export async function loadCheckedSplit<E extends object>(
     const judged = examples
       .map(({ example }) => example as { id: string; relevant?: Relevance })
       .filter((example): example is { id: string; relevant: Relevance } => example.relevant !== undefined);
-    await checkRelevant(judged, (id) => recommender.has?.(id) ?? true, { maxMissingShare });
+    const found = await checkRelevant(judged, (id) => recommender.has?.(id) ?? true, { maxMissingShare });
+    if (found.missing.length > 0) onMissing(found);
   }
   return examples;
 }

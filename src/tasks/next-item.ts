@@ -53,7 +53,10 @@ export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExampl
         rewardTopK ?? authorsCut(example.dataSource) ?? 1000,
       ),
     topK: rewardTopK ?? largestCut.history,
-    metrics: [metric("ndcg", 10), metric("ndcg", 50), metric("recall", 10), metric("recall", 50)].map(masked),
+    metrics: [
+      ...[metric("ndcg", 10), metric("ndcg", 50), metric("recall", 10), metric("recall", 50)],
+      metric("ndcg", 100),
+    ].map(masked),
     // The strongest of the simple baselines: more titles only blur what is searched for.
     raw: (example) => example.titles.findLast((title) => title.trim() !== "") ?? null,
     ...(teachForm ? { warmup: formWarmup({ write: (example, query) => wordingFor(example).write(query) }) } : {}),

@@ -156,6 +156,19 @@ describe("train", () => {
     ).rejects.toThrow(/data.train was/);
   });
 
+  it("says how many relevant ids the catalogue lacks, and refuses more than it may", async () => {
+    const gone = { id: "gone", query: "thing 9", relevant: ["anchor", "nowhere"] };
+    const task = makeTask({ data: { train: [...examples, gone], valid: examples } });
+    const warnings: string[] = [];
+    const onEvent = (event: TrainEvent): void => void (event.kind === "warning" && warnings.push(event.message));
+    const options = { ...makeParts(), ...quick, steps: 0, onEvent };
+    await train({ ...options, task, runDir: join(root, "run"), maxMissingShare: 0.1 });
+    expect(warnings).toEqual([expect.stringMatching(/train: 1 of 10 relevant ids aren't in the catalogue/)]);
+    await expect(train({ ...options, task, runDir: join(root, "refused"), maxMissingShare: 0.09 })).rejects.toThrow(
+      /1 of 10 relevant ids aren't in the catalogue:\n {2}"nowhere"/,
+    );
+  });
+
   it("drops failed rollouts and stops, resumable, when too many fail", async () => {
     const runDir = join(root, "run");
     const parts = makeParts();

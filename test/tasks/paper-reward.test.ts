@@ -152,7 +152,13 @@ describe("the presets' rewards on the authors' files", () => {
     );
     expect((await plain!.reward(scored)).reward).toBeCloseTo(found, 12);
     expect((await masked!.reward(scored)).reward).toBeCloseTo(1.1, 12);
-    expect(masked!.metrics.map(({ name }) => name)).toEqual(["ndcg@10", "ndcg@50", "recall@10", "recall@50"]);
+    expect(masked!.metrics.map(({ name }) => name)).toEqual([
+      "ndcg@10",
+      "ndcg@50",
+      "recall@10",
+      "recall@50",
+      "ndcg@100",
+    ]);
     expect(masked!.metrics[0]!.score(scored)).toBe(1);
     expect(plain!.metrics[0]!.score(scored)).toBeCloseTo(1 / Math.log2(3), 12);
   });
