@@ -91,6 +91,11 @@ export interface TaskDefinition<E extends object = Example> {
   shorten?(example: E): E | null;
   /** The query in a completion, or null. Default: JSON in an `<answer>` block, else the first line. */
   parse?(completion: string, example: E): string | null;
+  /**
+   * A completion in the right form that `parse` reads as this query: for checks of the reward, and for a warm-up that
+   * teaches the form. Default: the query itself.
+   */
+  write?(query: string, example: E): string;
   reward(scored: Scored<E>): Reward | Promise<Reward>;
   /** Hits asked of the recommender for each query. Default 100. */
   topK?: number;
@@ -120,6 +125,7 @@ export interface Task<E extends object = Example> {
   prompt(example: E): readonly ChatMessage[];
   shorten(example: E): E | null;
   parse(completion: string, example: E): string | null;
+  write(query: string, example: E): string;
   reward(scored: Scored<E>): Promise<{ reward: number; parts: Record<string, number> }>;
   readonly topK: number;
   readonly metrics: readonly Metric<E>[];
@@ -202,6 +208,7 @@ export function defineTask<E extends object = Example>(definition: TaskDefinitio
         const query = definition.parse ? definition.parse(completion, example) : parseAnswer(completion);
         return checkQuery(name, query);
       }),
+    write: (query, example) => callTask(name, "write", example, () => definition.write?.(query, example) ?? query),
     reward: async (scored) => {
       try {
         return checkReward(name, await definition.reward(scored));

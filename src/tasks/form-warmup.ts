@@ -4,22 +4,15 @@
  */
 import type { Warmup } from "../rl/task.ts";
 
-export interface FormWarmupOptions<E> {
-  /** A completion in the right form with a query. */
-  write(example: E, query: string): string;
-  /** Words of the user's own that are the query, the first so many. Default 12. */
-  queryWords?: number;
-}
-
-/** Texts for `warmupSteps`: each training example's prompt, answered with the user's own words. */
-export function formWarmup<E extends object>({ write, queryWords = 12 }: FormWarmupOptions<E>): Warmup<E> {
+/** Texts for `warmupSteps`: each training example's prompt, answered with the first words of the user's own. */
+export function formWarmup<E extends object>({ queryWords = 12 }: { queryWords?: number } = {}): Warmup<E> {
   return {
     examples: ({ task, train }) =>
       train.flatMap(({ example }) => {
-        const words = task.raw(example)?.trim().split(/\s+/) ?? [];
-        if (words.length === 0) return [];
-        const query = words.slice(0, queryWords).join(" ");
-        return [{ messages: task.prompt(example), completion: write(example, query) }];
+        const raw = task.raw(example)?.trim() ?? "";
+        if (raw === "") return [];
+        const query = raw.split(/\s+/).slice(0, queryWords).join(" ");
+        return [{ messages: task.prompt(example), completion: task.write(query, example) }];
       }),
   };
 }

@@ -1,5 +1,5 @@
 export { checkDataFile, type DataCheck, type PromptCheck } from "./check-data.ts";
-export { formWarmup, type FormWarmupOptions } from "./form-warmup.ts";
+export { formWarmup } from "./form-warmup.ts";
 export { nextItem, type NextItemOptions } from "./next-item.ts";
 export {
   answerStart,

@@ -47,6 +47,7 @@ export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExampl
     prompt: (example) => wordingFor(example).prompt(inputOf(example)),
     shorten: dropOldest,
     parse: (completion, example) => wordingFor(example).parse(completion),
+    write: (query, example) => wordingFor(example).write(query),
     reward: ({ completion, hits, example }) =>
       wordingFor(example).reward(
         { completion, hits: hits && unseen(hits, example), example },
@@ -59,7 +60,7 @@ export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExampl
     ].map(masked),
     // The strongest of the simple baselines: more titles only blur what is searched for.
     raw: (example) => example.titles.findLast((title) => title.trim() !== "") ?? null,
-    ...(teachForm ? { warmup: formWarmup({ write: (example, query) => wordingFor(example).write(query) }) } : {}),
+    ...(teachForm ? { warmup: formWarmup() } : {}),
     config: { maxPromptTokens: 512 },
     ...parts,
   };

@@ -31,12 +31,13 @@ export function productSearch(options: ProductSearchOptions): TaskDefinition<Sea
     prompt: (example) => wordingFor(example).prompt(inputOf(example)),
     shorten: shortenQuery,
     parse: (completion, example) => wordingFor(example).parse(completion),
+    write: (query, example) => wordingFor(example).write(query),
     reward: ({ completion, hits, example }) =>
       wordingFor(example).reward({ completion, hits, example }, rewardTopK ?? authorsCut(example.dataSource) ?? 1000),
     topK: rewardTopK ?? largestCut.search,
     metrics: [metric("ndcg", 100), metric("ndcg", 10), metric("recall", 10), metric("recall", 100)],
     raw: inputOf,
-    ...(teachForm ? { warmup: formWarmup({ write: (example, query) => wordingFor(example).write(query) }) } : {}),
+    ...(teachForm ? { warmup: formWarmup() } : {}),
     ...parts,
   };
 }

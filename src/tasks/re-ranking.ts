@@ -34,6 +34,10 @@ export function reRanking(options: ReRankingOptions): TaskDefinition<RankingExam
     ],
     shorten: shortenTitles,
     parse: parseOrder,
+    write: (order, { candidates }) =>
+      readOrder(order)
+        .map((id) => `[${candidates.findIndex((candidate) => candidate.id === id) + 1}]`)
+        .join(" > "),
     reward: ({ hits, example }) => (hits ? judgedNdcg(hits, example, rewardTopK) : -0.5),
     topK: 100,
     metrics: [metric("ndcg", 10), metric("mrr", 10), metric("map", 100)],

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openPreset, presetNames, presetOf } from "../../src/cli/preset-tasks.ts";
+import { errorsOf } from "../../src/eval/doctor/diagnosis.ts";
+import { examineTask } from "../../src/eval/doctor/examine.ts";
 import { evaluateRaw } from "../../src/eval/evaluate.ts";
 import { loadSplit } from "../../src/rl/task.ts";
 import { train } from "../../src/rl/train.ts";
@@ -141,6 +143,16 @@ describe("the commands of docs/tasks.md", () => {
 
   it("name each preset", () => {
     expect(new Set(presets.map(presetOf))).toEqual(new Set(presetNames));
+  });
+
+  it.each(presets)("%s passes the doctor on examples/shop", async (argument) => {
+    const { task, openRecommender } = await openPreset(argument, join(root, "examples/shop"));
+    const recommender = await openRecommender();
+    try {
+      expect(errorsOf(await examineTask({ task, recommender }))).toEqual([]);
+    } finally {
+      await recommender.close();
+    }
   });
 
   it.each(presets)("%s trains on examples/shop", async (argument) => {

@@ -37,7 +37,7 @@ export async function checkReward<E extends object>(
     const outcome = words === null ? undefined : raw.get(words);
     const query = words ?? "words";
     const score = async (hits: Hit[]): Promise<number> =>
-      (await task.reward({ example, query, hits, completion: query })).reward;
+      (await task.reward({ example, query, hits, completion: task.write(query, example) })).reward;
     const result = await tryTask(async () => ({
       id,
       ideal: await score(idealHits(example, task.topK)),
@@ -132,8 +132,11 @@ export async function checkParser<E extends object>({ task, sample }: Patient<E>
   const first = sample[0];
   if (!first) return skipped(check, "There are no examples.");
   const words = task.raw(first.example) ?? "plain words";
-  const forms = [words, `<answer>${JSON.stringify({ query: words })}</answer>`, JSON.stringify({ query: words })];
-  const result = await tryTask(() => forms.map((form) => task.parse(form, first.example)));
+  const plain = [words, `<answer>${JSON.stringify({ query: words })}</answer>`, JSON.stringify({ query: words })];
+  const result = await tryTask(() => {
+    const forms = [task.write(words, first.example), ...plain];
+    return forms.map((form) => task.parse(form, first.example));
+  });
   if ("fault" in result) {
     const advice = "A parser returns a text or null, whatever it is given.";
     return fault("error", check, { message: `The parser throws: ${result.fault}`, advice });
@@ -141,8 +144,9 @@ export async function checkParser<E extends object>({ task, sample }: Patient<E>
   if (result.value.some((query) => query !== null)) return fine(check, "Answers are parsed.");
   return fault("warning", check, {
     message: "The parser finds no query in a plain answer, in an <answer> block, nor in JSON.",
-    evidence: forms.map(quote),
-    advice: "Check it on a completion in the form that the prompt asks for.",
+    evidence: plain.map(quote),
+    advice:
+      "Check it on a completion in the form that the prompt asks for, and give the task a `write` that writes one.",
   });
 }
 
