@@ -42,6 +42,7 @@ const mayImport = {
   eval: ["core", "ranking", "datasets", "rl", "runs", "engines/engine.ts", "recommenders/recommender.ts"],
   tasks: ["core", "ranking", "datasets", "rl", "engines/engine.ts", "recommenders/recommender.ts"],
   runs: ["core"],
+  trackers: ["core", "rl/events.ts"],
 };
 
 /** The only folders that choose implementations by name, so that they may import everything. */
@@ -110,6 +111,7 @@ export default tseslint.config(
       ".skyrl/",
       ".tinker-python/",
       ".export-python/",
+      ".trackers/",
     ],
   },
   ...tseslint.configs.recommended,

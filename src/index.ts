@@ -110,6 +110,7 @@ export type { TrainConfig, TrainConfigInput } from "./rl/train-config.ts";
 export { train } from "./rl/train.ts";
 export type { TrainOptions, TrainResult } from "./rl/train.ts";
 export * from "./tasks/index.ts";
+export * from "./trackers/index.ts";
 export type * from "./runs/records.ts";
 export {
   readBest,

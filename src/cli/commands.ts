@@ -14,6 +14,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./demo/demo-command.ts"),
   },
   {
+    name: "init",
+    description: "start a project from a catalogue and queries or clicks",
+    load: () => import("./init-command.ts"),
+  },
+  {
     name: "doctor",
     description: "look for what breaks a baseline quietly, before training",
     load: () => import("./doctor-command.ts"),
@@ -42,6 +47,11 @@ export const commands: readonly CommandEntry[] = [
     name: "dashboard",
     description: "runs in a browser: curves as they train, rollouts, before and after, try it",
     load: () => import("./dashboard-command.ts"),
+  },
+  {
+    name: "report",
+    description: "a run as one HTML file and as Markdown: curves, comparison, examples, cost",
+    load: () => import("./report-command.ts"),
   },
   {
     name: "compare",
@@ -92,6 +102,11 @@ export const commands: readonly CommandEntry[] = [
     name: "distill",
     description: "turn a run's policy into synonym and rewrite rules",
     load: () => import("./distill-command.ts"),
+  },
+  {
+    name: "convert",
+    description: "judgments, click logs and runs from other programs' formats and into them",
+    load: () => import("./convert-command.ts"),
   },
   {
     name: "engine",

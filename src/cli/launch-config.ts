@@ -47,7 +47,21 @@ const commandShape = {
     .describe("examine the baseline first, and refuse to train against a broken one (see: rec-r1 doctor)"),
 };
 
-export const launchConfigSchema = trainConfigSchema.extend(engineShape).extend(searchShape).extend(commandShape);
+/** Who is told of the run besides the terminal. */
+const trackerShape = {
+  tensorboard: z.boolean().default(false).describe("write a TensorBoard event file to tensorboard/ in the run folder"),
+  mlflow: z.string().optional().describe("address of an MLflow server that gets the run's figures"),
+  mlflowExperiment: z.string().default("rec-r1").describe("experiment on that server"),
+};
+
+export const trackerConfigSchema = z.object(trackerShape);
+export type TrackerConfig = z.output<typeof trackerConfigSchema>;
+
+export const launchConfigSchema = trainConfigSchema
+  .extend(engineShape)
+  .extend(searchShape)
+  .extend(trackerShape)
+  .extend(commandShape);
 
 /**
  * Settings of a run from layers, weakest first, with the recipe that they name below them all.
@@ -57,16 +71,18 @@ export function resolveLaunchConfig(layers: readonly ConfigLayer[]): {
   train: TrainConfig;
   engine: EngineConfig;
   search: SearchConfig;
+  trackers: TrackerConfig;
   doctor: boolean;
 } {
   const values = resolveConfig(launchConfigSchema, [recipeLayer(layers), recipeEngineLayer(layers), ...layers]);
   const isEngineKey = ([key]: [string, unknown]): boolean => Object.hasOwn(engineShape, key);
-  const { doctor, recommender, cacheDir, ...others } = values;
+  const { doctor, recommender, cacheDir, tensorboard, mlflow, mlflowExperiment, ...others } = values;
   const entries = Object.entries(others);
   return {
     train: Object.fromEntries(entries.filter((entry) => !isEngineKey(entry))) as TrainConfig,
     engine: Object.fromEntries(entries.filter(isEngineKey)) as EngineConfig,
     search: absoluteSearchConfig({ recommender, cacheDir }),
+    trackers: { tensorboard, mlflowExperiment, ...(mlflow === undefined ? {} : { mlflow }) },
     doctor,
   };
 }

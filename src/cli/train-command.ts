@@ -12,8 +12,10 @@ import type { Task } from "../rl/task.ts";
 import { train } from "../rl/train.ts";
 import type { RunManifest } from "../runs/records.ts";
 import { readManifest } from "../runs/run-folder.ts";
+import { MlflowTracker, TensorBoardTracker, TrackerGroup } from "../trackers/index.ts";
 import { Closing } from "./closing.ts";
 import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
+import type { TrackerConfig } from "./launch-config.ts";
 import { loadTask } from "./load-task.ts";
 import { openEngine } from "./open-engine.ts";
 import { addSchemaOptions, fileLayer, flagLayer } from "./options.ts";
@@ -51,6 +53,7 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
   const closing = new Closing();
   let runDir: string | undefined;
   let hasBegun = false;
+  let trackers: TrackerGroup | undefined;
   try {
     const given = [
       ...(flags.config === undefined ? [] : [await fileLayer(flags.config)]),
@@ -69,6 +72,8 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     const before = flags.resume ? await storedLayer(runDir) : [];
     const config = resolveLaunchConfig([...own, ...before, ...given]);
     const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
+    trackers = openTrackers(config.trackers, onWarning);
+    const told = trackers;
     const recommender = closing.add(
       await openTaskRecommender(loaded.openRecommender, config.search, { signal, onWarning }),
     );
@@ -87,20 +92,24 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
       onEvent: (event) => {
         hasBegun ||= event.kind === "start";
         printer.onEvent(event);
+        told.onEvent(event);
       },
       launch: {
         taskFile: loaded.path,
         data: data === undefined ? null : resolve(data),
         engine: config.engine,
         search: config.search,
+        trackers: config.trackers,
       },
     });
+    await trackers.close("done");
     reporter.clear();
     if (printer.curve.length > 1 && !flags.json) process.stdout.write(`${drawCurve(printer.curve)}\n`);
     const next = `rec-r1 eval ${runDir} --split test`;
     process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `Compare it on the test split: ${next}\n`);
   } catch (error) {
     reporter.clear();
+    await trackers?.close(error instanceof AbortError ? "stopped" : "failed");
     if (runDir === undefined) throw error;
     const goOn = `rec-r1 train ${file} --run ${runDir} --resume`;
     if (error instanceof AbortError) throw new AbortError(`Stopped. Go on with: ${goOn}`);
@@ -110,6 +119,18 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     await closing.close();
     interrupt.dispose();
   }
+}
+
+/** @throws ConfigError on an address that can't be MLflow's */
+function openTrackers(
+  { tensorboard, mlflow, mlflowExperiment }: TrackerConfig,
+  onWarning: (message: string) => void,
+): TrackerGroup {
+  const trackers = [
+    ...(tensorboard ? [new TensorBoardTracker()] : []),
+    ...(mlflow === undefined ? [] : [new MlflowTracker({ url: mlflow, experiment: mlflowExperiment })]),
+  ];
+  return new TrackerGroup(trackers, { onWarning });
 }
 
 /**
@@ -150,7 +171,8 @@ async function storedLayer(runDir: string): Promise<ConfigLayer[]> {
   const manifest = await storedManifest(runDir);
   if (!manifest) return [];
   const { config, launch } = manifest;
-  const others = { ...(launch.engine as object), ...(launch.search as object | undefined) };
+  const { engine, search, trackers } = launch as Record<string, object | undefined>;
+  const others = { ...engine, ...search, ...trackers };
   return [{ source: `${runDir}/config.json`, values: { ...config, ...others } }];
 }
 

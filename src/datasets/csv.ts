@@ -93,3 +93,8 @@ export async function* readCsv(path: string, options: ReadCsvOptions = {}): Asyn
   if (pending) throw fail(pending.line, "a quote that opens here is never closed.");
   if (!header) throw new DataError("DATA_EMPTY", `${path}: has no lines.`, { details: { path } });
 }
+
+/** A record with its line end; fields with commas, quotes or line ends are quoted. */
+export function formatCsvLine(fields: readonly string[]): string {
+  return `${fields.map((field) => (/[",\n\r]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field)).join(",")}\n`;
+}

@@ -54,3 +54,4 @@ export { readSearchFile } from "./read-search.ts";
 export { recogniseFile, type FileKind, type RecognisedFile } from "./recognise.ts";
 export { detectFormat, readRows, type ReadRowsOptions, type RowFormat } from "./rows.ts";
 export type { HistoryExample, PaperFields, RankingExample, SearchExample } from "./task-examples.ts";
+export * from "./judgments/index.ts";

@@ -72,7 +72,11 @@ export async function* readRows(path: string, options: ReadRowsOptions = {}): As
   else yield* readCsv(path, { ...options, delimiter: format === "tsv" ? "\t" : "," });
 }
 
-async function* readJsonDocument(path: string, signal: AbortSignal | undefined): AsyncGenerator<JsonLine> {
+/**
+ * A JSON file's value, read whole.
+ * @throws DataError when the file can't be read, is larger than 1 GiB, not UTF-8 or not JSON. @throws AbortError
+ */
+export async function readJsonFile(path: string, signal?: AbortSignal): Promise<unknown> {
   throwIfAborted(signal);
   let bytes: Buffer;
   try {
@@ -89,15 +93,18 @@ async function* readJsonDocument(path: string, signal: AbortSignal | undefined):
   } catch (cause) {
     throw new DataError("DATA_NOT_UTF8", `${path}: not valid UTF-8. Save the file as UTF-8.`, { cause });
   }
-  let document: unknown;
   try {
-    document = JSON.parse(text.replace(/^\uFEFF/, ""));
+    return JSON.parse(text.replace(/^\uFEFF/, "")) as unknown;
   } catch (cause) {
     throw new DataError("DATA_NOT_JSON", `${path}: not JSON (${(cause as Error).message}).`, {
       cause,
       details: { path },
     });
   }
+}
+
+async function* readJsonDocument(path: string, signal: AbortSignal | undefined): AsyncGenerator<JsonLine> {
+  const document = await readJsonFile(path, signal);
   for (const [i, value] of rowsOfDocument(document).entries()) {
     if (!isObject(value)) {
       const got = JSON.stringify(value).slice(0, 80);

@@ -53,6 +53,7 @@ const folders = [
   "tasks",
   "eval",
   "runs",
+  "trackers",
   "cli",
 ];
 const targets = [
@@ -83,8 +84,9 @@ const allowed: Record<string, readonly string[]> = {
   "eval/report/new-file.ts": ["core", "ranking", "datasets", "rl", "runs", "eval", ...interfaces],
   "tasks/new-file.ts": ["core", "ranking", "datasets", "rl", "tasks", ...interfaces],
   "runs/new-file.ts": ["core", "runs"],
+  "trackers/new-file.ts": ["core", "trackers"],
   "unheard-of/new-file.ts": [],
-  "index.ts": ["core", "ranking", "datasets", "rl", "tasks", "eval", "runs", ...interfaces],
+  "index.ts": ["core", "ranking", "datasets", "rl", "tasks", "eval", "runs", "trackers", ...interfaces],
   "cli/new-file.ts": [
     "core",
     "ranking",
@@ -98,11 +100,12 @@ const allowed: Record<string, readonly string[]> = {
     "tasks",
     "eval",
     "runs",
+    "trackers",
     "cli",
   ],
   "server/new-file.ts": [
     ...["core", "ranking", "datasets", "recommenders", "graph", "models", "encoders", "engines"],
-    ...["rl", "tasks", "eval", "runs", "cli"],
+    ...["rl", "tasks", "eval", "runs", "trackers", "cli"],
   ],
 };
 

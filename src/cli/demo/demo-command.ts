@@ -140,7 +140,6 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
       icons,
       test,
       evaluations: { raw, untrained, tuned },
-      comparison,
       minutes,
       reproduce: ["npm ci", `npm run demo -- --seed ${seed} --minutes ${config.minutes}`],
     });

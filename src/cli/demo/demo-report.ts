@@ -1,13 +1,12 @@
 /** The demo's result: statistics over the three systems, in words for the terminal and as a report with the icons. */
 import { iconSvg, type IconDataset, type IconExample } from "../../datasets/icons.ts";
 import { compareSystems, scoresByExample } from "../../eval/compare.ts";
-import { collectCurve, collectExamples } from "../../eval/report/from-run.ts";
 import type { ReportItem } from "../../eval/report/report-data.ts";
 import { writeReport } from "../../eval/report/report.ts";
-import { findSubstitutions } from "../../eval/substitutions.ts";
+import { buildRunReport } from "../../eval/report/run-report.ts";
 import type { Evaluation } from "../../rl/evaluation.ts";
 import type { LoadedExample } from "../../rl/task.ts";
-import { readManifest, readMetrics, readTimings } from "../../runs/run-folder.ts";
+import { readManifest, readTimings } from "../../runs/run-folder.ts";
 
 export interface DemoEvaluations {
   raw: Evaluation;
@@ -57,23 +56,21 @@ export interface DemoReportOptions {
   icons: IconDataset;
   test: readonly LoadedExample<IconExample>[];
   evaluations: DemoEvaluations;
-  comparison: DemoComparison;
   minutes: number;
   reproduce: readonly string[];
 }
 
 /** Writes the HTML report. @returns its path */
 export async function writeDemoReport(options: DemoReportOptions): Promise<string> {
-  const { path, runDir, icons, test, evaluations, comparison, minutes, reproduce } = options;
-  const { raw, tuned } = evaluations;
-  const show = await drawIcons(evaluations, test);
+  const { path, runDir, icons, test, evaluations, minutes, reproduce } = options;
   const manifest = await readManifest(runDir);
   const timings = await readTimings(runDir);
   const stepSeconds = timings.reduce((sum, { seconds }) => sum + (seconds["total"] ?? 0), 0);
-  const valid = `${String(manifest.config["evalLimit"])} validation queries`;
-  return writeReport(path, {
+  const data = await buildRunReport({
+    runDir,
+    questions: async () => test.map(({ id, example }) => ({ id, query: example.query, relevant: example.relevant })),
+    show: await drawIcons(evaluations, test),
     title: "Icon search: a language model learns the catalogue's words",
-    when: new Date(),
     subtitle: [
       `${icons.catalogue.length} icons of Material Design Icons; only their names are indexed, by BM25. People ask with ` +
         `other words: an icon counts as found when it is the one that has the words as an alias.`,
@@ -84,35 +81,10 @@ export async function writeDemoReport(options: DemoReportOptions): Promise<strin
     ],
     metric: "NDCG@10",
     metricHelp: "1: the right icon comes first; 0.5: third; 0: not among the first ten.",
-    systems: comparison.systems,
-    comparisons: comparison.comparisons,
-    focus: "tuned",
-    baseline: "raw",
-    curve: {
-      metricLabel: `NDCG@10 on ${valid}`,
-      rewardLabel: "Mean reward of sampled queries",
-      points: collectCurve(await readMetrics(runDir), timings, { metric: raw.metric, reward: "reward" }),
-      references: [],
-    },
-    examples: collectExamples(
-      test.map(({ id, example }) => ({ id, query: example.query, relevant: example.relevant })),
-      Object.entries(evaluations).map(([system, { records }]) => ({ system, records })),
-      raw.metric,
-      show,
-    ),
-    learned: findSubstitutions(
-      tuned.records.map(({ example, query }) => ({
-        query: test.find(({ id }) => id === example)?.example.query ?? "",
-        written: query,
-      })),
-    ),
-    settings: { ...manifest.config, engine: manifest.engine },
     reproduce,
-    timings: [
-      { name: "Training steps", seconds: stepSeconds },
-      { name: "Loading, trying words, evaluations", seconds: minutes * 60 - stepSeconds },
-    ],
+    timings: [{ name: "Loading, trying words, evaluations", seconds: minutes * 60 - stepSeconds }],
   });
+  return writeReport(path, data);
 }
 
 /** Every icon that the report may show, drawn once. */

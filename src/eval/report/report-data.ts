@@ -110,14 +110,16 @@ export interface ReportData {
   when: Date;
   /** What was done, in plain sentences, one a line. */
   subtitle: readonly string[];
+  /** What a reader must know before the figures: that they are of validation, say. */
+  notice?: string;
   /** Name of the metric, such as `NDCG@10`. */
   metric: string;
   /** One sentence that tells a newcomer how to read the metric. */
   metricHelp?: string;
-  /** In the order of the story: raw, untrained, tuned. */
+  /** In the order of the story: raw, untrained, tuned. Empty where nothing was evaluated yet. */
   systems: readonly ReportSystem[];
   comparisons: readonly ReportComparison[];
-  /** System ids: whose examples are sorted into better and worse, and than what. */
+  /** System ids: whose examples are sorted into better and worse, and than what; empty where there are no systems. */
   focus: string;
   baseline: string;
   curve?: ReportCurve;
@@ -128,4 +130,6 @@ export interface ReportData {
   /** Commands, in order. */
   reproduce: readonly string[];
   timings: readonly { name: string; seconds: number }[];
+  /** What was used, as text for people: tokens, searches. Default: not shown. */
+  costs?: readonly { name: string; value: string }[];
 }

@@ -58,7 +58,8 @@ export function renderReport(data: ReportData): string {
         <header class="top">
           <p class="over">rec-r1 report · <time datetime="${when}">${formatDate(data.when)}</time></p>
           <h1>${data.title}</h1>
-          ${data.subtitle.map((line) => html`<p class="lead">${line}</p>`)} ${drawContents(sections)}
+          ${data.subtitle.map((line) => html`<p class="lead">${line}</p>`)}
+          ${data.notice !== undefined && html`<p class="notice">${data.notice}</p>`} ${drawContents(sections)}
         </header>
         <main id="content" tabindex="-1">${sections}</main>
         ${sheet.symbols()} ${new Html(`<script>${reportScript}</script>`)}
@@ -88,6 +89,7 @@ function drawContents(sections: readonly Html[]): Html {
 
 function checkSystems(data: ReportData): void {
   const ids = new Set(data.systems.map(({ id }) => id));
+  if (ids.size === 0 && data.comparisons.length === 0) return;
   const used = [data.focus, data.baseline, ...data.comparisons.flatMap(({ system, baseline }) => [system, baseline])];
   const unknown = used.find((id) => !ids.has(id));
   if (unknown === undefined) return;

@@ -16,6 +16,7 @@ import type { ReportComparison, ReportData, ReportSystem } from "./report-data.t
 
 /** The systems' scores in large figures and what they mean in one sentence. */
 export function drawHeadline(data: ReportData): Html {
+  if (data.systems.length === 0) return html``;
   const baseline = data.systems.find(({ id }) => id === data.baseline);
   const verdict = data.comparisons.find(
     (comparison) => comparison.system === data.focus && comparison.baseline === data.baseline,
@@ -135,6 +136,7 @@ export function drawCurve(data: ReportData): Html {
 
 /** Means with their intervals, and the systems in pairs. */
 export function drawSystems(data: ReportData): Html {
+  if (data.systems.length === 0) return html``;
   const end = Math.max(...data.systems.map(({ high }) => high), 0.1);
   const start = Math.min(...data.systems.map(({ low }) => low), 0);
   const failed = data.systems.some((system) => (system.failed ?? 0) > 0);
@@ -230,6 +232,7 @@ export function drawLearned(data: ReportData): Html {
 /** Commands, times and settings. */
 export function drawMaking(data: ReportData): Html {
   const settings = flattenSettings(data.settings);
+  const costs = data.costs ?? [];
   const total = data.timings.reduce((sum, { seconds }) => sum + seconds, 0);
   return html`<section id="making" aria-labelledby="making-title">
     <h2 id="making-title">How to reproduce</h2>
@@ -262,6 +265,23 @@ export function drawMaking(data: ReportData): Html {
         </div>`
       }
       ${
+        costs.length > 0 &&
+        html`<div>
+          <h3>Used</h3>
+          <table>
+            <tbody>
+              ${costs.map(
+                ({ name, value }) =>
+                  html`<tr>
+                    <th scope="row">${name}</th>
+                    <td class="number">${value}</td>
+                  </tr>`,
+              )}
+            </tbody>
+          </table>
+        </div>`
+      }
+      ${
         settings.length > 0 &&
         html`<div>
           <h3>Settings</h3>
@@ -283,7 +303,10 @@ export function drawMaking(data: ReportData): Html {
 }
 
 /** Nested settings as dotted names with their values as text, lists as JSON. */
-function flattenSettings(settings: Readonly<Record<string, unknown>>, prefix = ""): [name: string, value: string][] {
+export function flattenSettings(
+  settings: Readonly<Record<string, unknown>>,
+  prefix = "",
+): [name: string, value: string][] {
   return Object.entries(settings).flatMap(([key, value]): [string, string][] => {
     if (value === undefined || typeof value === "function") return [];
     const name = `${prefix}${key}`;

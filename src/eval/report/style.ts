@@ -38,6 +38,7 @@ a:hover { text-decoration-color: currentColor; }
 .over { font-size: 0.8125rem; margin-bottom: 0.5rem; }
 h1 { font-size: clamp(1.75rem, 1.2rem + 2.4vw, 2.625rem); font-weight: 650; line-height: 1.12; letter-spacing: -0.022em; }
 .lead { max-width: 44rem; margin-top: 0.5rem; }
+.notice { max-width: 44rem; margin-top: 0.875rem; padding: 0.625rem 0.875rem; border-left: 3px solid var(--down); background: var(--panel); }
 h1 + .lead { margin-top: 0.875rem; }
 nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin-top: 1.25rem; font-size: 0.875rem; }
 main > section { margin-top: clamp(2.25rem, 5vw, 3.5rem); }

@@ -1,0 +1,118 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readRun } from "../../src/datasets/trec.ts";
+import { train } from "../../src/rl/train.ts";
+import { makeParts, makeTask, quick } from "../support/word-task.ts";
+import { lastJson, runInProcess } from "./run-in-process.ts";
+
+let folder: string;
+const at = (name: string): string => join(folder, name);
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rec-r1-convert-"));
+  await writeFile(
+    at("clicks.csv"),
+    "query,clicked_id,count,position\nadd,plus,9,1\nadd,new box,3,2\nbin,trash,4,1\nbin,can,1,4\n",
+  );
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe("rec-r1 convert", () => {
+  it("makes judgments of a click log and says how", async () => {
+    const { stdout, code } = await runInProcess("convert", at("clicks.csv"), at("train.jsonl"));
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/\(clicks\) → .*\(examples\)/);
+    expect(stdout).toMatch(/position +corrected for the position with eta 1, a usual value/);
+    const lines = (await readFile(at("train.jsonl"), "utf8")).trimEnd().split("\n");
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { id: "q1", query: "add", relevant: { plus: 3, "new box": 2 } },
+      { id: "q2", query: "bin", relevant: { trash: 3 } },
+    ]);
+  });
+
+  it("goes round through every format without loss", async () => {
+    await writeFile(
+      at("in.jsonl"),
+      '{"id":"a","query":"pen","relevant":{"p1":2,"p2":1}}\n{"id":"b","query":"ink","relevant":["i1"]}\n',
+    );
+    let previous = at("in.jsonl");
+    for (const [name, ...flags] of [
+      ["r.csv"],
+      ["r.json"],
+      ["r.qrels"],
+      ["back.jsonl", "--topics", at("r.qrels.topics.tsv")],
+    ] as [string, ...string[]][]) {
+      const { stderr, stdout, code } = await runInProcess("convert", previous, at(name), "--json", ...flags);
+      expect(stderr).toBe("");
+      expect(code).toBe(0);
+      expect(lastJson(stdout)).toMatchObject({ queries: 2, judgments: 3, relevant: 3 });
+      previous = at(name);
+    }
+    const back = (await readFile(at("back.jsonl"), "utf8")).trimEnd().split("\n");
+    expect(back.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { id: "q1", query: "pen", relevant: { p1: 2, p2: 1 } },
+      { id: "q2", query: "ink", relevant: ["i1"] },
+    ]);
+  });
+
+  it("writes a run's rankings for trec_eval", async () => {
+    const runDir = at("run");
+    await train({ ...quick, ...makeParts(), task: makeTask(), steps: 2, evalEvery: 2, runDir });
+    const { code, stderr } = await runInProcess(
+      "convert",
+      runDir,
+      at("valid.run"),
+      "--evaluation",
+      "valid-step-000002",
+    );
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    const evaluation = JSON.parse(await readFile(join(runDir, "evaluations/valid-step-000002.json"), "utf8")) as {
+      records: { example: string; hits: string[] | null }[];
+    };
+    const run = await readRun(at("valid.run"));
+    for (const { example, hits } of evaluation.records) {
+      if (hits && hits.length > 0) expect(run.get(example)?.map(({ id }) => id)).toEqual(hits);
+    }
+    const missing = await runInProcess("convert", runDir, at("x.run"));
+    expect(missing.stderr).toMatch(/has no evaluation "test-tuned"; it has valid-step-000000, valid-step-000002/);
+  });
+
+  it("writes over nothing unless told to", async () => {
+    await writeFile(at("precious.csv"), "mine");
+    const refused = await runInProcess("convert", at("clicks.csv"), at("precious.csv"));
+    expect(refused.stderr).toMatch(/exists already.*--force/);
+    expect(await readFile(at("precious.csv"), "utf8")).toBe("mine");
+    expect((await runInProcess("convert", at("clicks.csv"), at("precious.csv"), "--force")).code).toBe(0);
+  });
+
+  it.each([
+    [["nowhere.csv", "o.jsonl"], /nowhere.csv/],
+    [["clicks.csv", "out.xyz"], /doesn't say which format to write.*--to examples/],
+    [["clicks.csv", "o2.jsonl", "--from", "cliks"], /"cliks" is none of .*Did you mean "clicks"/],
+    [["clicks.csv", "o2.jsonl", "--to", "trec-run"], /"trec-run" is none of examples/],
+    [["clicks.csv", "o2.jsonl", "--eta", "much"], /eta is NaN/],
+    [["clicks.csv", "o2.jsonl", "--query", "nope"], /no column "nope"/],
+    [["clicks.csv", "o2.jsonl", "--min-clicks", "100"], /no item of 2 queries has 100 clicks/],
+    [["odd.txt", "o2.jsonl"], /none of the known formats/],
+    [["bare.qrels", "o2.jsonl"], /ids of queries and not their texts/],
+    [["empty.csv", "o2.jsonl"], /is empty/],
+    [["events.jsonl", "o2.jsonl", "--first-position", "2"], /expected 0 or 1/],
+  ])("refuses %j", async (args, message) => {
+    await writeFile(at("odd.txt"), "one two\nthree four\n");
+    await writeFile(at("bare.qrels"), "q1 0 d1 1\nq1 0 d2 0\n");
+    await writeFile(at("empty.csv"), "");
+    await writeFile(
+      at("events.jsonl"),
+      '{"action_name":"click","user_query":"a","event_attributes":{"object":{"object_id":1}}}\n',
+    );
+    const [input, output, ...flags] = args as [string, string, ...string[]];
+    const { stderr, code } = await runInProcess("convert", at(input), at(output), ...flags);
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toMatch(/unexpected/);
+    expect(code).toBe(1);
+  });
+});
