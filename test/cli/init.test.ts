@@ -105,13 +105,28 @@ describe("rec-r1 init", () => {
     "asks on a terminal, with what it guessed, and stops at Ctrl-C without writing",
     { timeout: 120_000 },
     async () => {
-      const answers = [at("products.jsonl"), "", "", at("queries.jsonl"), "", "mrr@3"];
-      const asked = await onTerminal(["init", at("asked"), "--no-eval"], answers);
+      const asked = await onTerminal(
+        ["init", at("asked"), "--no-eval"],
+        [
+          [/File of the catalogue/, at("products.jsonl")],
+          [/Field of the item/, ""],
+          [/Fields whose text/, ""],
+          [/File of queries/, at("queries.jsonl")],
+          [/Recommender/, ""],
+          [/Metric/, "mrr@3"],
+        ],
+      );
       expect(asked.text).toMatch(/Field of the item's id \[sku\]/);
       expect(asked.text).toMatch(/Recommender \(lancedb, opensearch, http\) \[lancedb\]/);
       expect(asked.code).toBe(0);
       expect(await readFile(at("asked/task.ts"), "utf8")).toMatch(/mrr\(hits, example\.relevant, \{ k: 3 \}\)/);
-      const stopped = await onTerminal(["init", at("stopped")], [at("products.jsonl"), "\u0003"]);
+      const stopped = await onTerminal(
+        ["init", at("stopped")],
+        [
+          [/File of the catalogue/, at("products.jsonl")],
+          [/Field of the item/, "\u0003"],
+        ],
+      );
       expect(stopped.code).toBe(130);
       await expect(readdir(at("stopped"))).rejects.toThrow();
     },
@@ -201,25 +216,25 @@ describe("rec-r1 init", () => {
   });
 });
 
-/** Runs the command line on a pseudo-terminal and types the answers one after the other. */
+/** Runs the command line on a pseudo-terminal and answers its questions in order; Ctrl-C is an answer, too. */
 async function onTerminal(
   args: readonly string[],
-  answers: readonly string[],
+  answers: readonly (readonly [question: RegExp, answer: string])[],
 ): Promise<{ text: string; code: number | null }> {
   const root = join(import.meta.dirname, "../..");
   const command = [process.execPath, "--import", "jiti/register", join(root, "src/cli/main.ts"), ...args]
     .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
     .join(" ");
   const child = spawn("script", ["-qefc", command, "/dev/null"], { cwd: root, env: { ...process.env, CI: "1" } });
-  let text = "";
-  let answered = 0;
+  let [text, seen, answered] = ["", 0, 0];
   child.stdout.on("data", (chunk: Buffer) => {
     text += chunk.toString();
-    const questions = text.match(/: (?=$|\r?\n|\u001b)/g)?.length ?? 0;
-    if (/: (\u001b\[[\d;]*[A-Za-z])*$/.test(text) && questions > 0 && answered < answers.length) {
-      const answer = answers[answered++] as string;
-      child.stdin.write(answer === "\u0003" ? answer : `${answer}\r`);
-    }
+    const [question, answer] = answers[answered] ?? [];
+    const rest = text.slice(seen);
+    if (!question || answer === undefined || !question.test(rest) || !rest.includes(": ")) return;
+    answered++;
+    seen = text.length;
+    child.stdin.write(answer === "\u0003" ? answer : `${answer}\r`);
   });
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   return { text, code };
