@@ -28,7 +28,7 @@ export async function run(args, say) {
   try {
     await train({
       task: simulatedTask(Math.max(500, prompts)),
-      engine: simulatedEngine({ completionTokens }),
+      engine: simulatedEngine({ completionTokens, encodes: true }),
       recommender: simulatedRecommender({}),
       runDir: join(root, "run"),
       steps,

@@ -1,6 +1,10 @@
 // A policy on an imagined server and an imagined recommender that take the time they are given and compute next to
 // nothing, so that what is left is the loop's own.
 import { setTimeout as sleep } from "node:timers/promises";
+import { resolveLoss } from "../../dist/engines/loss-settings.js";
+import { chunkData } from "../../dist/engines/tinker/chunk-data.js";
+import { findServerLoss, toServerDatum } from "../../dist/engines/tinker/express-loss.js";
+import { encodeForwardBackward } from "../../dist/engines/tinker/protobuf.js";
 import { defineTask, ndcg, randomStream } from "../../dist/index.js";
 
 const items = Array.from({ length: 1000 }, (_, i) => `item ${i}`);
@@ -16,7 +20,20 @@ function writeCompletion(random, tokens) {
   };
 }
 
-export function simulatedEngine({ sampleMs = 0, trainMs = 0, completionTokens = 16 }) {
+/** What a client of a Tinker server does with a step's data: they go into messages, part by part. */
+function encodePass(data, loss) {
+  const serverLoss = findServerLoss(resolveLoss(loss), "sum");
+  const wire = data.map((datum) =>
+    toServerDatum(datum, loss, serverLoss, new Float64Array(datum.completion.length).fill(1 / data.length)),
+  );
+  const { lossFn, config: lossFnConfig } = serverLoss;
+  for (const part of chunkData(wire, { chunkData: 1024, chunkBytes: 5_000_000 })) {
+    encodeForwardBackward({ modelId: "m", seqId: 1, data: part, lossFn, lossFnConfig, forwardOnly: false });
+  }
+}
+
+/** @param encodes whether training data are put into messages as for a Tinker server */
+export function simulatedEngine({ sampleMs = 0, trainMs = 0, completionTokens = 16, encodes = false }) {
   const marks = { firstSample: undefined, lastUpdate: undefined };
   const wait = (ms, signal) => (ms > 0 ? sleep(ms, undefined, { signal }) : undefined);
   return {
@@ -37,7 +54,8 @@ export function simulatedEngine({ sampleMs = 0, trainMs = 0, completionTokens = 
         Array.from({ length: n }, (_, g) => writeCompletion(randomStream(seed, p, g), completionTokens)),
       );
     },
-    async forwardBackward(data, _, { signal } = {}) {
+    async forwardBackward(data, loss, { signal } = {}) {
+      if (encodes) encodePass(data, loss);
       await wait(trainMs, signal);
       return { loss: 0, logprobs: data.map(({ oldLogprobs }) => oldLogprobs), metrics: {} };
     },

@@ -115,7 +115,8 @@ export class RemoteHttp {
   ): Promise<T> {
     const { maxDelayMs = 15_000, onRetry } = this.options;
     const attempts = this.isAway ? 1 : (request.attempts ?? this.options.attempts ?? 10);
-    return retry(async (attempt) => read(await this.sendInTurn(path, request, attempt === attempts)), {
+    const gaveUpAfter = attempts > 1 ? attempts : Infinity;
+    return retry(async (attempt) => read(await this.sendInTurn(path, request, attempt === gaveUpAfter)), {
       attempts,
       baseDelayMs: Math.min(500, maxDelayMs),
       maxDelayMs,
@@ -167,14 +168,15 @@ export class RemoteHttp {
     return apiKey ? text.replaceAll(apiKey, "(key)") : text;
   }
 
-  /** One call when there is room for it. @param isLast whether there will be no other */
+  /** One call when there is room for it. @param isLast whether it is the last of several */
   private async sendInTurn(path: string, request: RemoteRequest, isLast: boolean): Promise<RemoteReply> {
     try {
       const reply = await this.open.run(() => this.sendOnce(path, request));
       this.isAway = false;
       return reply;
     } catch (error) {
-      if (error instanceof RemoteEngineError) this.isAway = isLast && error.code === "ENGINE_UNREACHABLE";
+      if (error instanceof RemoteEngineError && error.status !== undefined) this.isAway = false;
+      else if (isLast && error instanceof RemoteEngineError) this.isAway = error.code === "ENGINE_UNREACHABLE";
       throw error;
     }
   }
