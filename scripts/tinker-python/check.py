@@ -6,10 +6,16 @@ import sys
 import tinker
 from tinker import types
 
+
+def ready(client):
+    """The client itself: newer versions (0.38) give a future of it."""
+    return client.result() if hasattr(client, "result") else client
+
+
 url, model = sys.argv[1], sys.argv[2]
 service = tinker.ServiceClient(base_url=url, api_key="tml-any")
 assert model in [m.model_name for m in service.get_server_capabilities().supported_models]
-training = service.create_lora_training_client(base_model=model, rank=4, seed=1)
+training = ready(service.create_lora_training_client(base_model=model, rank=4, seed=1))
 
 prompt = [5, 7, 9, 11]
 answer = [3, 8, 2, 6, 4]
@@ -43,7 +49,7 @@ for name in ["importance_sampling", "ppo", "cispo"]:
     assert max(abs(a - b) for a, b in zip(values(result, "logprobs"), old)) < 1e-3, name
 training.optim_step(types.AdamParams(learning_rate=0.01, grad_clip_norm=1.0)).result()
 
-sampler = training.save_weights_and_get_sampling_client()
+sampler = ready(training.save_weights_and_get_sampling_client())
 params = types.SamplingParams(max_tokens=5, temperature=0.0)
 response = sampler.sample(types.ModelInput.from_ints(prompt), num_samples=2, sampling_params=params).result()
 sampled = [list(sequence.tokens) for sequence in response.sequences]
@@ -52,7 +58,7 @@ prompt_logprobs = sampler.compute_logprobs(types.ModelInput.from_ints(tokens)).r
 assert len(prompt_logprobs) == len(tokens) and prompt_logprobs[0] is None, prompt_logprobs
 
 path = training.save_state("state").result().path
-resumed = service.create_training_client_from_state_with_optimizer(path)
+resumed = ready(service.create_training_client_from_state_with_optimizer(path))
 again = values(resumed.forward([datum(weights=weights)], "cross_entropy").result(), "logprobs")
 now = values(training.forward([datum(weights=weights)], "cross_entropy").result(), "logprobs")
 assert max(abs(a - b) for a, b in zip(again, now)) < 1e-5

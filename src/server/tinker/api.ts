@@ -304,7 +304,8 @@ export class TinkerApi {
     const asked = read(request, bodies.sample);
     const { num_samples: n, sampling_params: own, sampling_session_id, prompt_logprobs } = asked;
     const prompt = asked.prompt.chunks.flatMap(({ tokens }) => tokens);
-    if (asked.topk_prompt_logprobs > 0) throw new RequestError(400, "topk_prompt_logprobs is not offered here.");
+    const foreign = bodies.notOffered.find((name) => Boolean(asked[name]));
+    if (foreign) throw new RequestError(400, `${foreign} is not offered here.`);
     const samplerId = sampling_session_id ?? (await this.openSampler(asked.base_model, asked.model_path));
     if (!this.policies.hasSampler(samplerId)) throw new RequestError(404, "Sampling session not found");
     const { max_tokens, temperature, top_k, top_p, seed, stop } = own;
@@ -321,7 +322,9 @@ export class TinkerApi {
     const future_id = this.futures.addTogether(key, prompt, (prompts) =>
       this.draw(samplerId, prompts, params, prompt_logprobs),
     );
-    return { future_id, status: "pending", request_id: future_id };
+    // Newer clients (0.38) want a name for each sample to come.
+    const sample_sequence_ids = Array.from({ length: n }, (_, index) => `sequence_${future_id}_${index}`);
+    return { future_id, status: "pending", request_id: future_id, sample_sequence_ids };
   }
 
   private async draw(

@@ -62,8 +62,23 @@ export const sample = z.object({
     .boolean()
     .nullish()
     .transform((asked) => asked ?? false),
-  topk_prompt_logprobs: z.number().int().min(0).default(0),
+  topk_prompt_logprobs: z.unknown().optional(),
+  topk_sample_logprobs: z.unknown().optional(),
+  target_prompt_logprobs: z.unknown().optional(),
+  prompt_alt_tokens_k: z.unknown().optional(),
+  prompt_logprobs_last_n: z.unknown().optional(),
+  record_stability_info: z.unknown().optional(),
 });
+
+/** Options of sampling that clients of today may ask for and this server hasn't got. */
+export const notOffered = [
+  "topk_prompt_logprobs",
+  "topk_sample_logprobs",
+  "target_prompt_logprobs",
+  "prompt_alt_tokens_k",
+  "prompt_logprobs_last_n",
+  "record_stability_info",
+] as const satisfies readonly (keyof z.output<typeof sample>)[];
 
 /** Stop strings or stop ids, as the engine takes them. */
 export function readStop(stop: string | string[] | number[] | null | undefined): {

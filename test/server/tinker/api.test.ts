@@ -116,6 +116,17 @@ describe("the Tinker server", () => {
     expect(reply.body.detail).toMatch(said);
   });
 
+  it("names the samples to come, and refuses what it doesn't offer of them", async () => {
+    const { post, result } = await makeApi();
+    const ask = { base_model: "tiny", num_samples: 3, prompt: { chunks: [{ tokens: [1, 2] }] } };
+    const sampling_params = { max_tokens: 2, seed: 1 };
+    const promise = await post("asample", { ...ask, sampling_params, topk_sample_logprobs: 0 });
+    expect(new Set(promise.body.sample_sequence_ids as string[]).size).toBe(3);
+    expect((await result(promise)).sequences).toHaveLength(3);
+    const more = await post("asample", { ...ask, sampling_params, topk_sample_logprobs: 5 });
+    expect(more).toMatchObject({ status: 400, body: { detail: "topk_sample_logprobs is not offered here." } });
+  });
+
   it("refuses other content types and damaged protobuf", async () => {
     const { post } = await makeApi();
     expect((await post("forward_backward", "x", { "content-type": "text/plain" })).status).toBe(415);
