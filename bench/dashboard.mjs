@@ -1,11 +1,13 @@
 // The dashboard on a large run: writes one by the real writer of run folders, then measures what a reader waits for.
-// Options: --steps N (2000), --prompts N (25), --group-size N (10), --repeats N (5).
+// Options: --steps N (2000), --prompts N (25), --group-size N (10), --repeats N (5), --runs FOLDER (keeps the run there,
+// and measures the one that is there already).
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createJiti } from "jiti";
 import { startDashboard } from "../dist/server/dashboard/dashboard.js";
-import { median, numberOption } from "./parts/statistics.mjs";
+import { median, numberOption, textOption } from "./parts/statistics.mjs";
 
 const jiti = createJiti(import.meta.url);
 
@@ -33,17 +35,21 @@ export async function run(args, say) {
   ]);
   const chromium = findChromium();
   if (!chromium) throw new Error("No Chromium found; set CHROMIUM_PATH to one.");
-  const root = await mkdtemp(join(tmpdir(), "rec-r1-bench-dashboard-"));
+  const kept = textOption(args, "runs", "");
+  const root = kept || (await mkdtemp(join(tmpdir(), "rec-r1-bench-dashboard-")));
   try {
-    const runs = join(root, "runs");
-    say(`writing a run of ${steps} steps`);
-    const rollouts = await writeSyntheticRun(join(runs, "large"), {
-      steps,
-      promptsPerStep,
-      groupSize,
-      evaluated: 700,
-      onStep: (step) => step % 200 === 0 && say(`  step ${step}`),
-    });
+    const runs = root;
+    if (!existsSync(join(runs, "large"))) {
+      say(`writing a run of ${steps} steps`);
+      await writeSyntheticRun(join(runs, "large"), {
+        steps,
+        promptsPerStep,
+        groupSize,
+        evaluated: 700,
+        onStep: (step) => step % 200 === 0 && say(`  step ${step}`),
+      });
+    }
+    const rollouts = steps * promptsPerStep * groupSize;
     const figures = { steps, rollouts, run_mb: Math.round((await sizeOf(runs)) / 1e6) };
     const browser = await startChromium(chromium);
     const paints = [];
@@ -117,6 +123,6 @@ export async function run(args, say) {
       server_growth_mb: Math.round(memory / 1e6),
     };
   } finally {
-    await rm(root, { recursive: true, force: true });
+    if (!kept) await rm(root, { recursive: true, force: true });
   }
 }

@@ -1,10 +1,11 @@
 /** Tries a run's policies on what somebody types: the dashboard's playground, built as `rec-r1 eval` builds its systems. */
-import { CheckpointError, ConfigError, RecommenderError } from "../core/errors.ts";
+import { CheckpointError, RecommenderError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import { answerExamples, askingOf, searchAnswers, type FoundAnswer } from "../rl/evaluation.ts";
 import { showItem } from "../rl/shown.ts";
 import { loadSplit, splitNames, type LoadedExample } from "../rl/task.ts";
+import { HttpError } from "../server/http/http-error.ts";
 import { creditTerms } from "../server/dashboard/term-credit.ts";
 import type { Playground } from "../server/dashboard/playground.ts";
 import type { PolicyName, ShownHit, TermCredit, TryEvent } from "../server/dashboard/wire.ts";
@@ -90,7 +91,7 @@ export class RunPlayground implements Playground {
     const { task } = this.run;
     const found = (await this.examplesOf(split)).find((example) => example.id === id);
     if (!found) {
-      throw new ConfigError("NO_EXAMPLE", `The run's task has no example "${id}" in its split "${split}".`);
+      throw new HttpError(404, "NO_EXAMPLE", `The run's task has no example "${id}" in its split "${split}".`);
     }
     const metric = task.metrics[0] as (typeof task.metrics)[number];
     const options = { topK: task.topK, signal };

@@ -54,7 +54,7 @@ export interface CliResult {
 
 /**
  * Runs the command line from its sources in a process of its own.
- * @param options.interrupt sends the signal, or calls the function, when stderr shows the text
+ * @param options.interrupt sends the signal, or calls the function, when stderr or stdout shows the text
  * @param options.limits what a shell does to itself before the process takes its place, such as `ulimit -n 64`
  */
 export async function runProcess(
@@ -81,13 +81,19 @@ export async function runProcess(
   });
   let [stdout, stderr] = ["", ""];
   let sent = false;
-  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => {
-    stderr += chunk.toString();
-    if (!interrupt || sent || !interrupt.on.test(stderr)) return;
+  const interruptWhenDue = (): void => {
+    if (!interrupt || sent || !(interrupt.on.test(stderr) || interrupt.on.test(stdout))) return;
     sent = true;
     if (typeof interrupt.signal === "string") child.kill(interrupt.signal);
     else interrupt.signal(child.pid as number);
+  };
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+    interruptWhenDue();
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    stderr += chunk.toString();
+    interruptWhenDue();
   });
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   return { code, stdout, stderr };

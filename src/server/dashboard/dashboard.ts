@@ -3,6 +3,7 @@
  * them. Runs are named in the query string and looked up in a list, so that no path is made of what was sent.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { checkShape, readJson } from "../http/body.ts";
@@ -50,8 +51,8 @@ export interface Dashboard {
   close(): Promise<void>;
 }
 
-/** Beside this module in the build. */
-const builtPages = fileURLToPath(new URL("../../web/", import.meta.url));
+/** Beside this module in the build; of the build, where this module runs from its source. */
+const builtPages = ["../../web/", "../../../dist/web/"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
 
 const id = z.string().min(1).max(500);
 const text = z.string().max(500);
@@ -99,7 +100,10 @@ export async function startDashboard(options: DashboardOptions): Promise<Dashboa
   const { host = "127.0.0.1", port, imageHosts = [], onFault = () => {} } = options;
   const token = options.token ?? (isLoopback(host) ? undefined : makeToken());
   const folder = await RunsFolder.open(options.runs);
-  const pages = await Pages.load(options.pagesDir ?? builtPages, imageHosts);
+  const pages = await Pages.load(
+    options.pagesDir ?? builtPages.find((dir) => existsSync(dir)) ?? (builtPages[0] as string),
+    imageHosts,
+  );
   const runs = new OpenRuns(folder);
   const playgrounds = new Playgrounds(options.openPlayground);
   const events = new LiveEvents();
