@@ -19,7 +19,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 parser = argparse.ArgumentParser()
@@ -48,7 +48,9 @@ tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
 if tokenizer.pad_token is None:
     tokenizer.pad_token = tokenizer.eos_token
 dtype = getattr(torch, options.dtype)
-model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=dtype)
+model = AutoModelForCausalLM.from_pretrained(
+    folder, gguf_file=name, dtype=dtype, quantization_config=GgufConfig(dequantize=True)
+)
 
 # Words of one token each, so that every prompt has exactly as many tokens as asked for.
 words = [text for text in (tokenizer.decode([i]) for i in range(1000, 9000)) if text.startswith(" ") and text[1:].isalpha()]

@@ -37,7 +37,7 @@ function reduceTo(gradient: Value, like: Value): Value {
   });
   if (axes.length === 0) return gradient;
   const reduced = ReduceSum(gradient, axes);
-  return extra > 0 ? ReshapeLike(reduced, like) : reduced;
+  return extra > 0 ? reshapeAs(reduced, like) : reduced;
 }
 
 function isTrue(operation: Operation, attribute: string): boolean {
@@ -96,12 +96,13 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
   Sigmoid: unaryRule((_x, dy, y) => Mul(dy, Sub(y, Mul(y, y)))),
   // d(x·σ(x)) = σ + y·(1 − σ), with y = x·σ(x)
   QuickGelu: unaryRule((x, dy, y) => {
-    const sigmoid = Sigmoid(x);
+    const sigmoid = Sigmoid(delay(x, dy));
     return Mul(dy, Add(sigmoid, Sub(y, Mul(y, sigmoid))));
   }),
   // d(x·Φ(x)) = Φ(x) + x·φ(x)
-  Gelu: unaryRule((x, dy) => {
-    const { graph } = x;
+  Gelu: unaryRule((forward, dy) => {
+    const { graph } = forward;
+    const x = delay(forward, dy);
     const distribution = Mul(Add(Erf(Mul(x, graph.constant(Math.SQRT1_2))), graph.constant(1)), graph.constant(0.5));
     const density = Mul(Exp(Mul(Mul(x, x), graph.constant(-0.5))), graph.constant(1 / Math.sqrt(2 * Math.PI)));
     return Mul(dy, Add(distribution, Mul(x, density)));
@@ -141,7 +142,7 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
     const updates = ReshapeTo(dy, rowSizes(x), ["M", ...rest]);
     return [ScatterAdd(ZerosLike(x), flat, updates)];
   },
-  Reshape: (operation, [dy]) => [dy && ReshapeLike(dy, operation.inputs[0] as Value)],
+  Reshape: (operation, [dy]) => [dy && reshapeAs(dy, operation.inputs[0] as Value)],
   Transpose: (operation, [dy]) => {
     const perm = operation.attributes["perm"] as readonly number[];
     return [
@@ -197,6 +198,75 @@ export const gradientRules: Readonly<Record<string, GradientRule>> = {
   },
 };
 
+/**
+ * `x`, but not before `after` has been computed: onnxruntime runs a node as early as it can, and what the backward pass
+ * makes of forward values alone would be made in the forward pass and kept. Costs nothing: a Reshape copies no numbers.
+ */
+function delay(x: Value, after: Value): Value {
+  const { graph } = x;
+  const shapeOf = (value: Value, size: number, attributes: Record<string, number> = {}): Value =>
+    graph.node("Shape", [value], attributes, [{ type: "int64", shape: [size] }])[0] as Value;
+  const zero = Mul(shapeOf(after, 1, { start: 0, end: 1 }), graph.constantInt64([0]));
+  return ReshapeTo(x, Add(shapeOf(x, x.shape.length), zero), x.shape);
+}
+
+/**
+ * Finds the values that stand in for recomputed ones in the backward pass, made where they are first asked for.
+ */
+class Recomputation {
+  private readonly producers = new Map<string, Operation>();
+  private readonly again = new Map<string, Value>();
+
+  constructor(tape: readonly Operation[]) {
+    for (const operation of tape) {
+      if (operation.isRecomputed) for (const output of operation.outputs) this.producers.set(output.name, operation);
+    }
+  }
+
+  /** `value` as the backward pass may read it, once `after` has been computed. */
+  find(value: Value, after: Value): Value {
+    const known = this.again.get(value.name);
+    if (known) return known;
+    const operation = this.producers.get(value.name);
+    if (!operation) return value;
+    const { kind, attributes, domain } = operation;
+    const inputs = operation.inputs.map((input) => this.find(input, after));
+    const isKept = operation.inputs.every((input, i) => input === inputs[i]);
+    const [first, ...rest] = inputs as [Value, ...Value[]];
+    const outputs = value.graph.node(
+      kind,
+      isKept ? [delay(first, after), ...rest] : inputs,
+      attributes,
+      operation.outputs.map(({ type, shape }) => ({ type, shape })),
+      domain,
+    );
+    operation.outputs.forEach((output, i) => this.again.set(output.name, outputs[i] as Value));
+    return this.again.get(value.name) as Value;
+  }
+}
+
+/**
+ * `x` in the shape of `like`. Sizes come from the graph's inputs where their names are known: asking `like` itself would keep
+ * it until the backward pass.
+ */
+function reshapeAs(x: Value, like: Value): Value {
+  const { graph, shape } = like;
+  const named = shape.filter((size) => typeof size === "string");
+  const inferred = named.length === 1 ? named[0] : named.find((name) => graph.dimension(name) === undefined);
+  const parts = shape.map((size) => {
+    if (typeof size === "number") return graph.constantInt64([size]);
+    return size === inferred ? graph.constantInt64([-1]) : graph.dimension(size);
+  });
+  const isInferredOnce = shape.filter((size) => size === inferred).length <= 1;
+  if (!isInferredOnce || parts.some((part) => part === undefined)) return ReshapeLike(x, like);
+  if (named.length <= 1) {
+    const sizes = shape.map((size) => (typeof size === "number" ? size : -1));
+    return ReshapeTo(x, graph.constantInt64(sizes), shape);
+  }
+  const spec = { type: "int64", shape: [shape.length] } as const;
+  return ReshapeTo(x, graph.node("Concat", parts as Value[], { axis: 0 }, [spec])[0] as Value, shape);
+}
+
 /** Sizes `[rank]` int64 of any number of rows like those of `x`: −1, then the sizes of its other axes. */
 function rowSizes(x: Value): Value {
   const { graph } = x;
@@ -213,6 +283,8 @@ function splitLike(x: Value, parts: readonly Value[], axis: number): Value[] {
   const sizes = parts.map((part) => {
     const size = part.shape[at] as Dimension;
     if (typeof size === "number") return graph.constantInt64([size]);
+    const known = graph.dimension(size);
+    if (known) return known;
     const spec = { type: "int64", shape: [1] } as const;
     return graph.node("Shape", [part], { start: at, end: at + 1 }, [spec])[0] as Value;
   });
@@ -244,13 +316,20 @@ export function addGradients(loss: Value, wrt: readonly Value[]): Value[] {
     gradients.set(value.name, [sum]);
     return sum;
   };
+  const recomputation = new Recomputation(graph.tape);
   for (const operation of path.reverse()) {
     const outputGradients = operation.outputs.map(sumOf);
-    if (outputGradients.every((gradient) => gradient === undefined)) continue;
+    const after = outputGradients.find((gradient) => gradient !== undefined);
+    if (!after) continue;
     const rule = operation.rule ?? gradientRules[operation.kind];
     if (!rule) throw new EngineError("GRAPH_NO_GRADIENT", `The operator ${operation.kind} has no gradient rule.`);
     const needed = operation.inputs.map((input) => needs.has(input.name));
-    rule(operation, outputGradients, needed).forEach((gradient, i) => {
+    const kept: Operation = {
+      ...operation,
+      inputs: operation.inputs.map((input) => recomputation.find(input, after)),
+      outputs: operation.outputs.map((output) => recomputation.find(output, after)),
+    };
+    rule(kept, outputGradients, needed).forEach((gradient, i) => {
       const input = operation.inputs[i];
       if (!gradient || !input || !needed[i]) return;
       gradients.set(input.name, [...(gradients.get(input.name) ?? []), gradient]);

@@ -36,6 +36,9 @@ export interface Operation {
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
   readonly attributes: Readonly<Record<string, Attribute>>;
+  readonly domain: string;
+  /** Whether the backward pass computes the outputs again; see {@link Graph.recomputed}. */
+  readonly isRecomputed: boolean;
   /** A composite operation's own rule; single operators have theirs in the table of gradients.ts. */
   readonly rule?: GradientRule;
 }
@@ -57,15 +60,31 @@ export class Graph {
   private readonly renamed = new Map<string, string>();
   private readonly names = new Set<string>();
   private readonly constants = new Map<string, Value>();
+  /** For each dimension name an input that has it, and where. */
+  private readonly dimensions = new Map<string, { input: Value; axis: number; size?: Value }>();
   private counter = 0;
   private recording = true;
+  private recomputing = false;
 
   /** Declares a graph input; `name` must be new. */
   input(name: string, type: ElementType, shape: readonly Dimension[]): Value {
     this.claimName(name);
     const value: Value = { graph: this, name, type, shape };
     this.inputs.push(valueInfo(value));
+    shape.forEach((size, axis) => {
+      if (typeof size === "string" && !this.dimensions.has(size)) this.dimensions.set(size, { input: value, axis });
+    });
     return value;
+  }
+
+  /** `[1]` int64: the size that an input has where it names a dimension so; undefined where none does. */
+  dimension(name: string): Value | undefined {
+    const known = this.dimensions.get(name);
+    if (!known) return undefined;
+    const { input, axis } = known;
+    const spec = { type: "int64", shape: [1] } as const;
+    known.size ??= this.node("Shape", [input], { start: axis, end: axis + 1 }, [spec])[0] as Value;
+    return known.size;
   }
 
   /** Makes `value`, the result of a node, an output of the graph under `name`, which must be new. */
@@ -110,7 +129,8 @@ export class Graph {
     });
     if (this.recording) {
       const present = inputs.filter((value): value is Value => value !== undefined);
-      this.tape.push({ kind: opType, inputs: present, outputs: values, attributes });
+      const isRecomputed = this.recomputing && values.every(({ type }) => type === "float32");
+      this.tape.push({ kind: opType, inputs: present, outputs: values, attributes, domain, isRecomputed });
     }
     return values;
   }
@@ -124,8 +144,20 @@ export class Graph {
     this.recording = false;
     const outputs = build();
     this.recording = outer;
-    if (outer) this.tape.push({ kind, inputs, outputs, attributes: {}, rule });
+    if (outer) this.tape.push({ kind, inputs, outputs, attributes: {}, domain: "", isRecomputed: false, rule });
     return outputs;
+  }
+
+  /**
+   * Marks the operations on numbers (not those on sizes) that `build` adds as computed again for the backward pass instead
+   * of being kept until then: for results that are large and cheap, such as a norm or an activation (Chen et al. 2016).
+   */
+  recomputed<T>(build: () => T): T {
+    const outer = this.recomputing;
+    this.recomputing = true;
+    const result = build();
+    this.recomputing = outer;
+    return result;
   }
 
   /** How many nodes the graph has. */
@@ -154,16 +186,26 @@ export class Graph {
     });
   }
 
-  /** Nodes that an output depends on, in order, and every name that they use: onnxruntime would run the others, too. */
+  /**
+   * Nodes that an output depends on, in an order that may be run, and every name that they use: onnxruntime would run the
+   * others, too.
+   *
+   * onnxruntime walks from the nodes that nothing reads towards the inputs, the last of them first. With these at the end
+   * and the first made last, it runs the graph about as it was built; otherwise it would first compute what was built last
+   * with all that this needs, and keep what the other results wait for.
+   */
   private findUsed(): { nodes: Graph["nodes"]; used: ReadonlySet<string> } {
     const used = new Set(this.renamed.keys());
-    const nodes: Graph["nodes"] = [];
+    const read = new Set<string>();
+    const inner: Graph["nodes"] = [];
+    const last: Graph["nodes"] = [];
     for (const node of this.nodes.slice().reverse()) {
       if (!node.output.some((name) => used.has(name))) continue;
-      nodes.push(node);
+      (node.output.some((name) => read.has(name)) ? inner : last).push(node);
       for (const name of node.input) used.add(name);
+      for (const name of node.input) read.add(name);
     }
-    return { nodes: nodes.reverse(), used };
+    return { nodes: [...inner.reverse(), ...last], used };
   }
 
   private initializer(type: ElementType, shape: readonly number[], rawData: Uint8Array): Value {

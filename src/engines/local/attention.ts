@@ -143,7 +143,7 @@ function attendTo(queries: Value, sets: readonly KeySet[], sizes: Value | undefi
   if (!sizes) return MatMul(Softmax(scores[0] as Value), (sets[0] as KeySet).values);
   const names = sets.map(({ size }) => size);
   const probabilities = Softmax(Concat(scores as [Value, ...Value[]], -1, names.join("+")));
-  const parts = Split(probabilities, -1, sizes, names);
+  const parts = probabilities.graph.recomputed(() => Split(probabilities, -1, sizes, names));
   return parts.map((part, i) => MatMul(part, (sets[i] as KeySet).values)).reduce((sum, part) => Add(sum, part));
 }
 
@@ -242,13 +242,12 @@ export function packedAttention(projected: Projected, indices: PackedIndices, co
       "F+T+C",
     ),
   );
-  const [onPrefix, onPrompt, onOwn] = Split(probabilities, -1, indices.completionKeySizes, ["F", "T", "C"]) as [
-    Value,
-    Value,
-    Value,
-  ];
+  const [onPrefix, onPrompt, onOwn] = probabilities.graph.recomputed(() => {
+    const parts = Split(probabilities, -1, indices.completionKeySizes, ["F", "T", "C"]) as [Value, Value, Value];
+    return [parts[0], parts[1], ReshapeLike(parts[2], ownScores)];
+  }) as [Value, Value, Value];
   const shared = Add(MatMul(onPrefix, upper.prefixValues), MatMul(onPrompt, upper.promptValues));
-  const own = MatMul(ReshapeLike(onOwn, ownScores), ownValues);
+  const own = MatMul(onOwn, ownValues);
   const mixed = Add(ReshapeLike(shared, own), own);
   const outSplit = Reshape(mixed, [0, 0, 0, group, -1, headDim], ["P", kvHeads, "n", group, "C", headDim]);
   const completionOut = Reshape(

@@ -49,18 +49,24 @@ export function drawToken(
 }
 
 function drawFromAll(probabilities: Float32Array, uniform: number): number {
-  let total = 0;
-  for (let id = 0; id < probabilities.length; id++) total += probabilities[id] as number;
-  let rest = uniform * total;
+  // The sum is 1 but for rounding, so one pass finds all but a millionth of the tokens; only these need the sum itself.
+  const first = walk(probabilities, uniform);
+  if (first.rest < 0) return first.id;
+  return walk(probabilities, uniform * (uniform - first.rest)).id;
+}
+
+/** The token at which the sum of probabilities exceeds `target`, or else the last possible one and what is left. */
+function walk(probabilities: Float32Array, target: number): { id: number; rest: number } {
+  let rest = target;
   let last = 0;
   for (let id = 0; id < probabilities.length; id++) {
     const p = probabilities[id] as number;
     if (p === 0) continue;
     rest -= p;
     last = id;
-    if (rest < 0) return id;
+    if (rest < 0) break;
   }
-  return last;
+  return { id: last, rest };
 }
 
 /**

@@ -23,11 +23,12 @@ export function linear(x: Value, layers: readonly LinearLayer[]): Value[] {
     ...(lora ? [lora.a, lora.b] : []),
   ]);
   const forward = (): Value[] => layers.map(({ weight, bias }) => Gemm(x, weight, bias, { transB: true }));
-  return x.graph.composite("linear", [x, ...inputs], forward, gradientOf(x, layers));
+  return x.graph.composite("linear", [x, ...inputs], forward, gradientOf(layers));
 }
 
-function gradientOf(x: Value, layers: readonly LinearLayer[]): GradientRule {
+function gradientOf(layers: readonly LinearLayer[]): GradientRule {
   return (operation, outputGradients, needed) => {
+    const x = operation.inputs[0] as Value;
     const isNeeded = (value: Value): boolean => needed[operation.inputs.indexOf(value)] === true;
     const found = new Map<Value, Value>();
     const active = layers.flatMap((layer, i) => (outputGradients[i] ? [{ ...layer, dy: outputGradients[i] }] : []));

@@ -80,7 +80,7 @@ export async function trySampling(
   );
   const feeds = { ...model.feeds, inverseTemperature: { shape: [], data: Float32Array.of(1) } };
   await prefillPrompts(model, feeds, cache, params.signal);
-  cache.start(wave.length, params.maxTokens);
+  cache.start(wave.length, params.maxTokens, params.maxTokens);
   const probabilities = new Float32Array(wave.length * model.config.vocabSize);
   const tokens = wave.map(([p]) => ({ id: 0, place: unique.indexOf(p) }));
   await cache.step(model.decode, feeds, tokens, probabilities);
@@ -183,7 +183,7 @@ async function sampleWave(
     };
     if (accept(running, first.subarray(place * vocabSize, (place + 1) * vocabSize))) rows.push({ running, place });
   }
-  cache.start(rows.length);
+  cache.start(rows.length, params.maxTokens);
   let probabilities = new Float32Array(rows.length * vocabSize);
   while (rows.length > 0) {
     throwIfAborted(params.signal);

@@ -71,7 +71,7 @@ export function transformer(
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}`;
     const norm = (input: Value, name: string): Value =>
-      rmsNorm(weights, config, input, `${prefix}.${name}.weight`, hiddenSize);
+      input.graph.recomputed(() => rmsNorm(weights, config, input, `${prefix}.${name}.weight`, hiddenSize));
     const isLocal = localRope?.layers.includes(layer) ?? false;
     const { cos, sin } = isLocal && inputs.local ? inputs.local : inputs;
     const project = (input: Value, ...projections: ProjectionName[]): Value[] =>
@@ -85,7 +85,8 @@ export function transformer(
     x = Add(x, normsAround ? norm(mixed, "post_attention_layernorm") : mixed);
     const inner = norm(x, normsAround ? "pre_feedforward_layernorm" : "post_attention_layernorm");
     const [gate, up] = project(inner, "gate_proj", "up_proj") as [Value, Value];
-    const fed = project(Mul(activate(gate), up), "down_proj")[0] as Value;
+    const gated = gate.graph.recomputed(() => Mul(activate(gate), up));
+    const fed = project(gated, "down_proj")[0] as Value;
     x = Add(x, normsAround ? norm(fed, "post_feedforward_layernorm") : fed);
   }
   return x;

@@ -25,6 +25,7 @@ export class WaveCache {
   private rows = 0;
   private length = 0;
   private capacity = 0;
+  private maxTokens = 0;
 
   constructor(config: ModelConfig, prompts: readonly TokenIds[]) {
     this.config = config;
@@ -69,14 +70,18 @@ export class WaveCache {
     }
   }
 
-  /** Makes room for the first tokens of `rows` completions, and for more as they come. */
-  start(rows: number, firstTokens: number = cacheStep): void {
+  /**
+   * Makes room for `rows` completions of at most `maxTokens`. The system gives memory only to what is written to; the
+   * first steps use room for `firstTokens`, and more as they come.
+   */
+  start(rows: number, maxTokens: number, firstTokens: number = cacheStep): void {
     const { layers, kvHeads, headDim } = this.config;
     this.rows = rows;
-    this.capacity = firstTokens;
+    this.maxTokens = maxTokens;
+    this.capacity = Math.min(firstTokens, maxTokens);
     const allocate = (size: number): Float32Array[] => Array.from({ length: layers }, () => new Float32Array(size));
-    this.ownKeys = allocate(rows * kvHeads * this.capacity * headDim);
-    this.ownValues = allocate(rows * kvHeads * this.capacity * headDim);
+    this.ownKeys = allocate(rows * kvHeads * maxTokens * headDim);
+    this.ownValues = allocate(rows * kvHeads * maxTokens * headDim);
     this.newKeys = allocate(rows * kvHeads * headDim);
     this.newValues = allocate(rows * kvHeads * headDim);
   }
@@ -168,19 +173,16 @@ export class WaveCache {
     this.length += 1;
   }
 
+  /** Spreads the heads' tokens to make room for more, last head first so that none is overwritten. */
   private grow(): void {
     const { kvHeads, headDim } = this.config;
     const heads = this.rows * kvHeads;
     const oldSize = this.capacity * headDim;
-    this.capacity += Math.max(cacheStep, Math.ceil(this.capacity / 2));
+    this.capacity = Math.min(this.maxTokens, this.capacity + Math.max(cacheStep, Math.ceil(this.capacity / 2)));
     const newSize = this.capacity * headDim;
-    const enlarge = (old: Float32Array): Float32Array => {
-      const larger = new Float32Array(heads * newSize);
-      for (let h = 0; h < heads; h++) larger.set(old.subarray(h * oldSize, (h + 1) * oldSize), h * newSize);
-      return larger;
-    };
-    this.ownKeys = this.ownKeys.map(enlarge);
-    this.ownValues = this.ownValues.map(enlarge);
+    for (const cache of [...this.ownKeys, ...this.ownValues]) {
+      for (let h = heads - 1; h > 0; h--) cache.copyWithin(h * newSize, h * oldSize, (h + 1) * oldSize);
+    }
   }
 }
 
