@@ -1,11 +1,11 @@
 /**
- * The three ways in which queries meet keys. Rows are tokens without padding; attention happens in padded "slots",
- * and moving between the two is a pair of gathers, each the other's gradient.
+ * The three ways in which queries meet keys. Rows are tokens without padding; attention happens in padded "slots", head by
+ * head, and moving between the two is a pair of gathers of single heads, each the other's gradient.
  *
  * Rows include one dummy row, and slots at least one slot that no real row has. Padding slots read the dummy row and
  * the dummy row's slot is a padding slot, so no gradient ever passes through padding.
  */
-import type { Dimension, Value } from "../../graph/graph.ts";
+import type { Value } from "../../graph/graph.ts";
 import {
   Add,
   Concat,
@@ -13,13 +13,11 @@ import {
   Gather,
   MatMul,
   Mul,
-  ReduceSum,
   Reshape,
   ReshapeLike,
   ReshapeTo,
   Softmax,
   Split,
-  Transpose,
 } from "../../graph/operators.ts";
 import type { ModelConfig } from "../../models/model.ts";
 
@@ -33,17 +31,26 @@ export interface Projected {
 /**
  * Index inputs of a packed batch. Slots come in three levels, each of which attends to itself and to those above: the
  * tokens that all prompts begin with `[1, F]`, the rest of P prompts `[P, T]`, their completions `[P, n, C]`. G is
- * heads / kvHeads. Masks hold 0 or a large negative number.
+ * heads / kvHeads. Indices count single heads: that of row r is r · heads + head, or r · kvHeads + head among keys. Masks
+ * hold 0 or a large negative number.
  */
 export interface PackedIndices {
-  /** `[1, F]` int64: row in each prefix slot. */
-  prefixRows: Value;
-  /** `[P, T]` int64: row in each prompt slot. */
-  promptRows: Value;
-  /** `[P, n, C]` int64: row in each completion slot. */
-  completionRows: Value;
-  /** `[N]` int64: slot of each row; prefix slots first, then the prompts'. */
-  rowSlots: Value;
+  /** `[1, kvHeads, G·F]` int32: row and head of each query slot of the prefix; likewise below. */
+  prefixQueryRows: Value;
+  /** `[1, kvHeads, F]` int32: of each slot of keys and values. */
+  prefixKeyRows: Value;
+  /** `[P, kvHeads, G·T]` */
+  promptQueryRows: Value;
+  /** `[P, kvHeads, T]` */
+  promptKeyRows: Value;
+  /** `[P, kvHeads, n, G·C]` */
+  completionQueryRows: Value;
+  /** `[P, kvHeads, n, C]` */
+  completionKeyRows: Value;
+  /** `[N, heads]` int32: query slot of each row's heads; slots of all levels are counted in this order. */
+  rowQuerySlots: Value;
+  /** `[N, kvHeads]` int32: the same of keys and values. */
+  rowKeySlots: Value;
   /** `[1, 1, G·F, F]`: causal. */
   prefixMask: Value;
   /** `[1, 1, 1, F]`: masked where there is no prefix. */
@@ -65,7 +72,12 @@ export interface PackedIndices {
 /** The indices that prompts alone need. */
 export type PromptIndices = Omit<
   PackedIndices,
-  "completionRows" | "promptKeyMask" | "completionMask" | "completionKeySizes" | "ownScoreSizes"
+  | "completionQueryRows"
+  | "completionKeyRows"
+  | "promptKeyMask"
+  | "completionMask"
+  | "completionKeySizes"
+  | "ownScoreSizes"
 >;
 
 /** What scores are multiplied by. */
@@ -73,58 +85,45 @@ function attentionScale({ headDim, traits }: ModelConfig): number {
   return traits?.attentionScale ?? 1 / Math.sqrt(headDim);
 }
 
-/** Rows to slots: `[N, features]` to `[.., features]` for each index input. */
-function toSlots(rows: Value, levels: readonly Value[], rowSlots: Value): Value[] {
-  const features = rows.shape[1] as number;
+/** Rows to slots: `[N, features]` to `[.., headDim]` for each level's index input. */
+function toSlots(rows: Value, levels: readonly Value[], rowSlots: Value, headDim: number): Value[] {
   return rows.graph.composite(
     "toSlots",
     [rows],
-    () => levels.map((level) => Gather(rows, level)),
+    () => gatherHeads(rows, levels, headDim),
     (operation, gradients) => {
       const slots = operation.outputs.map((output, i) => gradients[i] ?? Mul(output, output.graph.constant(0)));
-      return [Gather(flatten(slots, features), rowSlots)];
+      return [joinSlots(slots, rowSlots, rows.shape[1] as number, headDim)];
     },
   );
 }
 
-/** Slots to rows, the inverse of {@link toSlots}. */
-function toRows(slots: readonly Value[], levels: readonly Value[], rowSlots: Value): Value {
+/** Slots to rows `[N, features]`, the inverse of {@link toSlots}. */
+function toRows(
+  slots: readonly Value[],
+  levels: readonly Value[],
+  rowSlots: Value,
+  features: number,
+  headDim: number,
+): Value {
   const [first] = slots as [Value];
-  const features = first.shape.at(-1) as number;
   return first.graph.composite(
     "toRows",
     slots,
-    () => [Gather(flatten(slots, features), rowSlots)],
-    (_operation, [dy]) => (dy ? levels.map((level) => Gather(dy, level)) : []),
+    () => [joinSlots(slots, rowSlots, features, headDim)],
+    (_operation, [dy]) => (dy ? gatherHeads(dy, levels, headDim) : []),
   )[0] as Value;
 }
 
-/** All levels' slots one after the other, `[slots, features]`. */
-function flatten(slots: readonly Value[], features: number): Value {
-  const flat = slots.map((level) => Reshape(level, [-1, features], ["slots", features]));
-  return Concat(flat as [Value, ...Value[]], 0, "allSlots");
+function gatherHeads(rows: Value, levels: readonly Value[], headDim: number): Value[] {
+  const heads = Reshape(rows, [-1, headDim], ["rowHeads", headDim]);
+  return levels.map((level) => Gather(heads, level));
 }
 
-/** `[B, S, heads·D]` → `[B, kvHeads, G·S, D]` */
-function splitQueries(q: Value, name: string, { kvHeads, heads, headDim }: ModelConfig): Value {
-  const [batch, length] = q.shape as [Dimension, Dimension];
-  const group = heads / kvHeads;
-  const split = Reshape(q, [0, 0, kvHeads, group, headDim], [batch, length, kvHeads, group, headDim]);
-  return Reshape(Transpose(split, [0, 2, 3, 1, 4]), [0, 0, -1, headDim], [batch, kvHeads, `G${name}`, headDim]);
-}
-
-/** `[B, S, kvHeads·D]` → `[B, kvHeads, S, D]` */
-function splitKeys(k: Value, { kvHeads, headDim }: ModelConfig): Value {
-  const [batch, length] = k.shape as [Dimension, Dimension];
-  return Transpose(Reshape(k, [0, 0, kvHeads, headDim], [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
-}
-
-/** `[B, kvHeads, G·S, D]` → `[B, S, heads·D]` */
-function joinHeads(o: Value, name: string, { kvHeads, heads, headDim }: ModelConfig): Value {
-  const batch = o.shape[0] as Dimension;
-  const group = heads / kvHeads;
-  const split = Reshape(o, [0, 0, group, -1, headDim], [batch, kvHeads, group, name, headDim]);
-  return Reshape(Transpose(split, [0, 3, 1, 2, 4]), [0, 0, -1], [batch, name, heads * headDim]);
+function joinSlots(slots: readonly Value[], rowSlots: Value, features: number, headDim: number): Value {
+  const flat = slots.map((level) => Reshape(level, [-1, headDim], ["slots", headDim]));
+  const joined = Concat(flat as [Value, ...Value[]], 0, "allSlots");
+  return Reshape(Gather(joined, rowSlots), [0, features], ["N", features]);
 }
 
 /** Keys and values of one level, and what is added to the scores on them. */
@@ -155,38 +154,25 @@ interface Slots {
 
 /** The two upper levels: the prefix and the prompts. */
 function attendPrompts(prefix: Slots, prompt: Slots, indices: PromptIndices, config: ModelConfig) {
-  const prefixKeys = splitKeys(prefix.k, config);
-  const prefixValues = splitKeys(prefix.v, config);
-  const promptKeys = splitKeys(prompt.k, config);
-  const promptValues = splitKeys(prompt.v, config);
-  const prefixSet = { keys: prefixKeys, values: prefixValues, mask: indices.prefixKeyMask, size: "F" };
-  const promptSet = { keys: promptKeys, values: promptValues, mask: indices.promptMask, size: "T" };
-  const onPrefix = attendTo(
-    splitQueries(prefix.q, "F", config),
-    [{ ...prefixSet, mask: indices.prefixMask }],
-    undefined,
-    config,
-  );
-  const onPrompt = attendTo(
-    splitQueries(prompt.q, "T", config),
-    [prefixSet, promptSet],
-    indices.promptKeySizes,
-    config,
-  );
+  const prefixSet = { keys: prefix.k, values: prefix.v, mask: indices.prefixKeyMask, size: "F" };
+  const promptSet = { keys: prompt.k, values: prompt.v, mask: indices.promptMask, size: "T" };
   return {
-    prefixKeys,
-    prefixValues,
-    promptKeys,
-    promptValues,
-    prefixOut: joinHeads(onPrefix, "F", config),
-    promptOut: joinHeads(onPrompt, "T", config),
+    prefixOut: attendTo(prefix.q, [{ ...prefixSet, mask: indices.prefixMask }], undefined, config),
+    promptOut: attendTo(prompt.q, [prefixSet, promptSet], indices.promptKeySizes, config),
   };
 }
 
 /** q, k and v in the slots of each level. */
-function slotsOf({ q, k, v }: Projected, levels: readonly Value[], rowSlots: Value): Slots[] {
-  const [qs, ks, vs] = [q, k, v].map((rows) => toSlots(rows, levels, rowSlots)) as [Value[], Value[], Value[]];
-  return levels.map((_, i) => ({ q: qs[i] as Value, k: ks[i] as Value, v: vs[i] as Value }));
+function slotsOf({ q, k, v }: Projected, indices: PromptIndices & Partial<PackedIndices>, headDim: number): Slots[] {
+  const { prefixQueryRows, promptQueryRows, completionQueryRows, rowQuerySlots, rowKeySlots } = indices;
+  const { prefixKeyRows, promptKeyRows, completionKeyRows } = indices;
+  const isThere = (level: Value | undefined): level is Value => level !== undefined;
+  const queryLevels = [prefixQueryRows, promptQueryRows, completionQueryRows].filter(isThere);
+  const keyLevels = [prefixKeyRows, promptKeyRows, completionKeyRows].filter(isThere);
+  const queries = toSlots(q, queryLevels, rowQuerySlots, headDim);
+  const keys = toSlots(k, keyLevels, rowKeySlots, headDim);
+  const values = toSlots(v, keyLevels, rowKeySlots, headDim);
+  return queries.map((query, i) => ({ q: query, k: keys[i] as Value, v: values[i] as Value }));
 }
 
 /**
@@ -194,10 +180,17 @@ function slotsOf({ q, k, v }: Projected, levels: readonly Value[], rowSlots: Val
  * @returns the result in rows, and keys and values for the cache: `[1, kvHeads, F, D]` and `[P, kvHeads, T, D]`.
  */
 export function promptAttention(projected: Projected, indices: PromptIndices, config: ModelConfig) {
-  const levels = [indices.prefixRows, indices.promptRows];
-  const [prefix, prompt] = slotsOf(projected, levels, indices.rowSlots) as [Slots, Slots];
-  const { prefixOut, promptOut, ...cache } = attendPrompts(prefix, prompt, indices, config);
-  return { rows: toRows([prefixOut, promptOut], levels, indices.rowSlots), ...cache };
+  const { heads, headDim } = config;
+  const [prefix, prompt] = slotsOf(projected, indices, headDim) as [Slots, Slots];
+  const { prefixOut, promptOut } = attendPrompts(prefix, prompt, indices, config);
+  const levels = [indices.prefixQueryRows, indices.promptQueryRows];
+  return {
+    rows: toRows([prefixOut, promptOut], levels, indices.rowQuerySlots, heads * headDim, headDim),
+    prefixKeys: prefix.k,
+    prefixValues: prefix.v,
+    promptKeys: prompt.k,
+    promptValues: prompt.v,
+  };
 }
 
 /**
@@ -206,36 +199,19 @@ export function promptAttention(projected: Projected, indices: PromptIndices, co
  */
 export function packedAttention(projected: Projected, indices: PackedIndices, config: ModelConfig): Value {
   const { kvHeads, heads, headDim } = config;
-  const group = heads / kvHeads;
   const alpha = attentionScale(config);
-  const levels = [indices.prefixRows, indices.promptRows, indices.completionRows];
-  const [prefix, prompt, completion] = slotsOf(projected, levels, indices.rowSlots) as [Slots, Slots, Slots];
-  const upper = attendPrompts(prefix, prompt, indices, config);
-
-  const querySplit = Reshape(
-    completion.q,
-    [0, 0, 0, kvHeads, group, headDim],
-    ["P", "n", "C", kvHeads, group, headDim],
-  );
-  const queries = Reshape(
-    Transpose(querySplit, [0, 3, 1, 4, 2, 5]),
-    [0, 0, 0, -1, headDim],
-    ["P", kvHeads, "n", "GC", headDim],
-  );
-  const [ownKeys, ownValues] = [completion.k, completion.v].map((rows) => {
-    const split = Reshape(rows, [0, 0, 0, kvHeads, headDim], ["P", "n", "C", kvHeads, headDim]);
-    return Transpose(split, [0, 3, 1, 2, 4]);
-  }) as [Value, Value];
+  const [prefix, prompt, completion] = slotsOf(projected, indices, headDim) as [Slots, Slots, Slots];
+  const { prefixOut, promptOut } = attendPrompts(prefix, prompt, indices, config);
 
   // What a group's completions share is multiplied once for all of them: one large product instead of n small ones.
-  const merged = Reshape(queries, [0, 0, -1, headDim], ["P", kvHeads, "nGC", headDim]);
+  const merged = Reshape(completion.q, [0, 0, -1, headDim], ["P", kvHeads, "nGC", headDim]);
   const scoresOn = (keys: Value, mask: Value): Value => Add(FusedMatMul(merged, keys, { transB: true, alpha }), mask);
-  const ownScores = Add(FusedMatMul(queries, ownKeys, { transB: true, alpha }), indices.completionMask);
+  const ownScores = Add(FusedMatMul(completion.q, completion.k, { transB: true, alpha }), indices.completionMask);
   const probabilities = Softmax(
     Concat(
       [
-        scoresOn(upper.prefixKeys, indices.prefixKeyMask),
-        scoresOn(upper.promptKeys, indices.promptKeyMask),
+        scoresOn(prefix.k, indices.prefixKeyMask),
+        scoresOn(prompt.k, indices.promptKeyMask),
         ReshapeTo(ownScores, indices.ownScoreSizes, ["P", kvHeads, "nGC", "C"]),
       ],
       -1,
@@ -246,24 +222,19 @@ export function packedAttention(projected: Projected, indices: PackedIndices, co
     const parts = Split(probabilities, -1, indices.completionKeySizes, ["F", "T", "C"]) as [Value, Value, Value];
     return [parts[0], parts[1], ReshapeLike(parts[2], ownScores)];
   }) as [Value, Value, Value];
-  const shared = Add(MatMul(onPrefix, upper.prefixValues), MatMul(onPrompt, upper.promptValues));
-  const own = MatMul(onOwn, ownValues);
-  const mixed = Add(ReshapeLike(shared, own), own);
-  const outSplit = Reshape(mixed, [0, 0, 0, group, -1, headDim], ["P", kvHeads, "n", group, "C", headDim]);
-  const completionOut = Reshape(
-    Transpose(outSplit, [0, 2, 4, 1, 3, 5]),
-    [0, 0, 0, -1],
-    ["P", "n", "C", heads * headDim],
-  );
-  return toRows([upper.prefixOut, upper.promptOut, completionOut], levels, indices.rowSlots);
+  const shared = Add(MatMul(onPrefix, prefix.v), MatMul(onPrompt, prompt.v));
+  const own = MatMul(onOwn, completion.v);
+  const completionOut = Add(ReshapeLike(shared, own), own);
+  const levels = [indices.prefixQueryRows, indices.promptQueryRows, indices.completionQueryRows];
+  return toRows([prefixOut, promptOut, completionOut], levels, indices.rowQuerySlots, heads * headDim, headDim);
 }
 
 /** What a decoding step reads: one new token for each of N running completions of P prompts, m at most for each. */
 export interface DecodeInputs {
-  /** `[P, m]` int64: running completion in each place of its prompt. */
+  /** `[P, kvHeads, m·G]` int32: query (row · heads + head) in each place of its prompt. */
   promptPlaces: Value;
-  /** `[N]` int64: place of each running completion. */
-  rowPlaces: Value;
+  /** `[N, kvHeads, G]` int32: place of each query, counted through all of {@link promptPlaces}. */
+  queryPlaces: Value;
   /** `[P, kvHeads, T, D]` keys of the prompts. */
   promptKeys: Value;
   promptValues: Value;
@@ -276,16 +247,14 @@ export interface DecodeInputs {
   ownMask: Value;
   /** `[3]` int64: T, L, 1. */
   keySizes: Value;
-  /** int64 sizes `[P, kvHeads, m, G, T]`, `[P·m, kvHeads, G, T]`, `[P, m, kvHeads, G, T]` and `[P, kvHeads, m·G, T]`. */
-  splitSizes: Value;
-  flatSizes: Value;
-  placedSizes: Value;
-  mergedSizes: Value;
+  /** `[2]` int64: −1 and T. */
+  promptScoreSizes: Value;
 }
 
 /**
- * Attention of one new token for each running completion.
- * @returns the result in rows `[N, heads·D]`, and the new keys and values `[N, kvHeads, D]`.
+ * Attention of one new token for each running completion. Queries of a prompt's completions are put side by side for what
+ * they have in common, the prompt's keys and values, and apart again for their own.
+ * @returns the result in rows `[N, heads·D]`, and the new keys and values `[N, kvHeads, 1, D]`.
  */
 export function decodeAttention({ q, k, v }: Projected, inputs: DecodeInputs, config: ModelConfig) {
   const { kvHeads, heads, headDim } = config;
@@ -296,50 +265,19 @@ export function decodeAttention({ q, k, v }: Projected, inputs: DecodeInputs, co
   const queries = perHead(q, group);
   const newK = perHead(k, 1);
   const newV = perHead(v, 1);
+  const flat = (x: Value, size: number): Value => Reshape(x, [-1, size], ["queries", size]);
+  const flatScores = (x: Value): Value => ReshapeTo(x, inputs.promptScoreSizes, ["queries", "T"]);
 
-  const placed = Reshape(
-    Gather(q, inputs.promptPlaces),
-    [0, 0, kvHeads, group, headDim],
-    ["P", "m", kvHeads, group, headDim],
-  );
-  const placedQueries = Reshape(Transpose(placed, [0, 2, 1, 3, 4]), [0, 0, -1, headDim], ["P", kvHeads, "mG", headDim]);
-  const shared = Add(
-    FusedMatMul(placedQueries, inputs.promptKeys, { transB: true, alpha: scale }),
-    inputs.promptKeyMask,
-  );
-  const splitScores = ReshapeTo(shared, inputs.splitSizes, ["P", kvHeads, "m", group, "T"]);
-  const flatScores = ReshapeTo(Transpose(splitScores, [0, 2, 1, 3, 4]), inputs.flatSizes, ["Pm", kvHeads, group, "T"]);
-  const promptScores = Gather(flatScores, inputs.rowPlaces);
+  const placed = Gather(flat(q, headDim), inputs.promptPlaces);
+  const shared = Add(FusedMatMul(placed, inputs.promptKeys, { transB: true, alpha: scale }), inputs.promptKeyMask);
+  const promptScores = Gather(flatScores(shared), inputs.queryPlaces);
   const ownScores = Add(FusedMatMul(queries, inputs.ownKeys, { transB: true, alpha: scale }), inputs.ownMask);
-  const selfScores = ReduceSum(Mul(queries, Mul(newK, q.graph.constant(scale))), [-1]);
+  const selfScores = FusedMatMul(queries, newK, { transB: true, alpha: scale });
   const probabilities = Softmax(Concat([promptScores, ownScores, selfScores], -1, "T+L+1"));
   const [onPrompt, onOwn, onSelf] = Split(probabilities, -1, inputs.keySizes, ["T", "L", 1]) as [Value, Value, Value];
 
-  const onPromptFlat = Reshape(onPrompt, [0, -1], ["N", "kGT"]);
-  const placedProbabilities = ReshapeTo(Gather(onPromptFlat, inputs.promptPlaces), inputs.placedSizes, [
-    "P",
-    "m",
-    kvHeads,
-    group,
-    "T",
-  ]);
-  const mergedProbabilities = ReshapeTo(Transpose(placedProbabilities, [0, 2, 1, 3, 4]), inputs.mergedSizes, [
-    "P",
-    kvHeads,
-    "mG",
-    "T",
-  ]);
-  const placedMix = Reshape(
-    MatMul(mergedProbabilities, inputs.promptValues),
-    [0, 0, -1, group, headDim],
-    ["P", kvHeads, "m", group, headDim],
-  );
-  const flatMix = Reshape(
-    Transpose(placedMix, [0, 2, 1, 3, 4]),
-    [-1, kvHeads, group, headDim],
-    ["Pm", kvHeads, group, headDim],
-  );
-  const promptMix = Gather(flatMix, inputs.rowPlaces);
+  const placedMix = MatMul(Gather(flatScores(onPrompt), inputs.promptPlaces), inputs.promptValues);
+  const promptMix = Gather(flat(placedMix, headDim), inputs.queryPlaces);
   const mixed = Add(Add(promptMix, MatMul(onOwn, inputs.ownValues)), Mul(onSelf, newV));
   return { rows: Reshape(mixed, [0, -1], ["N", heads * headDim]), newK, newV };
 }

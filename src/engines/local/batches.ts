@@ -16,6 +16,7 @@ import {
 import { lossReads } from "./losses.ts";
 import { type PackedBatch, packGroups } from "./packing.ts";
 import type { PlannedGroup } from "./plan-batches.ts";
+import type { HeadCounts } from "./slots.ts";
 
 /** Data that share a prompt; each entry stands for one or more equal data. */
 export interface DatumGroup {
@@ -70,13 +71,13 @@ export type ReadTokens<Result> = (start: number, length: number) => Result;
 export async function runBatches<Result>(
   groups: readonly DatumGroup[],
   plan: readonly PlannedGroup[][],
-  { queriesPerKey, chunks, signal }: { queriesPerKey: number; chunks: number; signal: AbortSignal | undefined },
+  { heads, chunks, signal }: { heads: HeadCounts; chunks: number; signal: AbortSignal | undefined },
   run: (planned: readonly PlannedGroup[], packed: PackedBatch) => Promise<ReadTokens<Result>>,
 ): Promise<Map<Datum, Result>> {
   const results = new Map<Datum, Result>();
   for (const planned of plan) {
     throwIfAborted(signal);
-    const packed = packGroups(planned, queriesPerKey, chunks);
+    const packed = packGroups(planned, heads, chunks);
     const read = await run(planned, packed);
     planned.forEach((piece, p) =>
       piece.members.forEach((member, i) => {

@@ -36,11 +36,14 @@ function probabilities(weights: WeightInputs, config: ModelConfig, hidden: Value
   return Softmax(Gemm(scaled, head(weights, config), undefined, { transB: true }));
 }
 
-function promptInputs(graph: Graph): PromptIndices {
+function promptInputs(graph: Graph, { heads, kvHeads }: ModelConfig): PromptIndices {
   return {
-    prefixRows: graph.input("prefixRows", "int64", [1, "F"]),
-    promptRows: graph.input("promptRows", "int64", ["P", "T"]),
-    rowSlots: graph.input("rowSlots", "int64", ["N"]),
+    prefixQueryRows: graph.input("prefixQueryRows", "int32", [1, kvHeads, "GF"]),
+    prefixKeyRows: graph.input("prefixKeyRows", "int32", [1, kvHeads, "F"]),
+    promptQueryRows: graph.input("promptQueryRows", "int32", ["P", kvHeads, "GT"]),
+    promptKeyRows: graph.input("promptKeyRows", "int32", ["P", kvHeads, "T"]),
+    rowQuerySlots: graph.input("rowQuerySlots", "int32", ["N", heads]),
+    rowKeySlots: graph.input("rowKeySlots", "int32", ["N", kvHeads]),
     prefixMask: graph.input("prefixMask", "float32", [1, 1, "GF", "F"]),
     prefixKeyMask: graph.input("prefixKeyMask", "float32", [1, 1, 1, "F"]),
     promptMask: graph.input("promptMask", "float32", ["P", 1, "GT", "T"]),
@@ -56,7 +59,7 @@ export function buildPrefillGraph(config: ModelConfig): BuiltGraph {
   const graph = new Graph();
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
-  const indices = promptInputs(graph);
+  const indices = promptInputs(graph, config);
   const lastRows = graph.input("lastRows", "int64", ["P"]);
   const inverseTemperature = graph.input("inverseTemperature", "float32", []);
   const hidden = transformer(weights, config, inputs, (projected, layer) => {
@@ -76,17 +79,14 @@ export function buildDecodeGraph(config: ModelConfig): BuiltGraph {
   const graph = new Graph();
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
-  const { kvHeads, headDim } = config;
+  const { heads, kvHeads, headDim } = config;
   const shared = {
-    promptPlaces: graph.input("promptPlaces", "int64", ["P", "m"]),
-    rowPlaces: graph.input("rowPlaces", "int64", ["N"]),
+    promptPlaces: graph.input("promptPlaces", "int32", ["P", kvHeads, "mG"]),
+    queryPlaces: graph.input("queryPlaces", "int32", ["N", kvHeads, heads / kvHeads]),
     promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, "T"]),
     ownMask: graph.input("ownMask", "float32", [1, 1, 1, "L"]),
     keySizes: graph.input("keySizes", "int64", [3]),
-    splitSizes: graph.input("splitSizes", "int64", [5]),
-    flatSizes: graph.input("flatSizes", "int64", [4]),
-    placedSizes: graph.input("placedSizes", "int64", [5]),
-    mergedSizes: graph.input("mergedSizes", "int64", [4]),
+    promptScoreSizes: graph.input("promptScoreSizes", "int64", [2]),
   };
   const inverseTemperature = graph.input("inverseTemperature", "float32", []);
   const hidden = transformer(weights, config, inputs, (projected, layer) => {
@@ -111,8 +111,9 @@ function scoreGraph(config: ModelConfig, chunks: number, training?: Training) {
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
   const indices: PackedIndices = {
-    ...promptInputs(graph),
-    completionRows: graph.input("completionRows", "int64", ["P", "n", "C"]),
+    ...promptInputs(graph, config),
+    completionQueryRows: graph.input("completionQueryRows", "int32", ["P", config.kvHeads, "n", "GC"]),
+    completionKeyRows: graph.input("completionKeyRows", "int32", ["P", config.kvHeads, "n", "C"]),
     promptKeyMask: graph.input("promptKeyMask", "float32", ["P", 1, 1, "T"]),
     completionMask: graph.input("completionMask", "float32", [1, 1, 1, "GC", "C"]),
     completionKeySizes: graph.input("completionKeySizes", "int64", [3]),

@@ -356,8 +356,7 @@ export class LocalEngine implements Engine {
     signal: AbortSignal | undefined,
     run: (planned: readonly PlannedGroup[], packed: PackedBatch) => Promise<ReadTokens<Result>>,
   ): Promise<Map<Datum, Result>> {
-    const { heads, kvHeads } = this.model.config;
-    return runBatches(groups, plan, { queriesPerKey: heads / kvHeads, chunks: scoreChunks, signal }, run);
+    return runBatches(groups, plan, { heads: this.model.config, chunks: scoreChunks, signal }, run);
   }
 
   private async sampler(params: SamplingParams): Promise<SamplerModel> {

@@ -33,15 +33,15 @@ function countScores(config: ModelConfig, sizes: BatchSizes): number {
   return config.heads * (upper + lower);
 }
 
-/** Numbers that a layer makes for each row, attention scores left out. */
-function numbersPerRow(config: ModelConfig): number {
-  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, qkNorm, traits = {} } = config;
-  const query = heads * headDim;
-  const key = kvHeads * headDim;
-  const hidden = (traits.normsAround ? 6 : 4) * hiddenSize;
-  // GELU is made of several operators, each of which keeps its result.
-  const inner = (traits.activation === "gelu_tanh" ? 9 : 4) * intermediateSize;
-  return hidden + (qkNorm ? 4 : 3) * query + (qkNorm ? 5 : 4) * key + inner;
+/** Numbers of a layer for each row that training keeps for the backward pass, attention probabilities left out. */
+function keptPerRow({ hiddenSize, intermediateSize, heads, kvHeads, headDim, qkNorm, traits = {} }: ModelConfig): number {
+  const hidden = (traits.normsAround ? 4 : 2) * hiddenSize;
+  return hidden + (qkNorm ? 3 : 2) * (heads + kvHeads) * headDim + 2 * intermediateSize;
+}
+
+/** Numbers for each row that a layer needs while it is computed, in either direction. */
+function workPerRow({ hiddenSize, intermediateSize, heads, kvHeads, headDim }: ModelConfig): number {
+  return 8 * hiddenSize + 6 * (heads + kvHeads) * headDim + 8 * intermediateSize;
 }
 
 /** Memory of the vocabulary's numbers for one chunk of scored tokens, in bytes. */
@@ -50,8 +50,8 @@ function chunkBytes(config: ModelConfig, scored: number, chunks: number): number
 }
 
 /**
- * Bytes of a run of the training graph (`training` given: every layer's numbers are kept for the way back) or of the
- * scoring graph (two layers' are alive at a time).
+ * Bytes of a run of the training graph (`training` given: every layer keeps what its way back needs) or of the scoring
+ * graph.
  */
 export function estimateBatchBytes(
   config: ModelConfig,
@@ -59,12 +59,13 @@ export function estimateBatchBytes(
   chunks: number,
   training: Training | undefined,
 ): number {
-  const layer = sizes.rows * numbersPerRow(config) + 2 * countScores(config, sizes);
-  const layers = training ? config.layers + 3 : 3;
+  const scores = countScores(config, sizes);
+  const work = sizes.rows * workPerRow(config) + 4 * scores;
+  const kept = training ? config.layers * (sizes.rows * keptPerRow(config) + scores) : 0;
   // Full fine-tuning also holds the softmax of every chunk for the output layer's gradient.
-  const kept = training?.kind === "full" ? chunks : 1;
+  const keptChunks = training?.kind === "full" ? chunks : 1;
   const masks = (sizes.groups * sizes.promptSlots ** 2 + sizes.completionSlots ** 2) * (config.heads / config.kvHeads);
-  return layers * layer * floatBytes + kept * chunkBytes(config, sizes.scored, chunks) + masks * floatBytes;
+  return (kept + work + masks) * floatBytes + keptChunks * chunkBytes(config, sizes.scored, chunks);
 }
 
 /** Bytes of keys and values of one token in all layers. */

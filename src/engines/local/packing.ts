@@ -5,6 +5,7 @@
 import { EngineError } from "../../core/errors.ts";
 import type { AnyTensor, TensorData } from "../../graph/session.ts";
 import type { TokenIds } from "../engine.ts";
+import { emptyLevel, type HeadCounts, indexSlots, type SlotLevel } from "./slots.ts";
 
 /** A prompt and the completions that are scored after it. */
 export interface Group {
@@ -98,49 +99,42 @@ function causalMask(slots: number, queriesPerKey: number, ones: number): TensorD
   return { shape: [...Array<number>(ones).fill(1), queriesPerKey * slots, slots], data };
 }
 
-/** Rows in the making: the token, its position and its slot. */
+/** Rows in the making: the token and its position. */
 class Rows {
   readonly ids: number[] = [];
   private readonly positions: number[] = [];
-  private readonly slots: number[] = [];
 
   /** Adds a token and returns its row. */
-  add(id: number, position: number, slot: number): number {
+  add(id: number, position: number): number {
     this.positions.push(position);
-    this.slots.push(slot);
     return this.ids.push(id) - 1;
   }
 
   get feeds(): Record<string, AnyTensor> {
-    return {
-      ids: int64(this.ids),
-      positions: int64(this.positions, [this.positions.length, 1]),
-      rowSlots: int64(this.slots),
-    };
+    return { ids: int64(this.ids), positions: int64(this.positions, [this.positions.length, 1]) };
   }
 }
 
 /**
- * Prefix and prompts: fills `rows` with the prefix and returns the feeds of the two upper levels.
- * @param padding the row that padding reads
+ * The two upper levels: fills `rows` with the prefix and leaves the prompts' slots empty.
+ * @returns the levels, and the feeds of their masks
  */
 function upperLevels(
   prompts: readonly TokenIds[],
   prefix: number,
   slots: number,
-  padding: number,
   queriesPerKey: number,
   rows: Rows,
-): { promptRows: number[]; feeds: Record<string, AnyTensor> } {
+): { prefixLevel: SlotLevel; promptLevel: SlotLevel; feeds: Record<string, AnyTensor> } {
   const prefixSlots = Math.max(1, prefix);
-  const prefixRows = new Array<number>(prefixSlots).fill(padding);
-  for (let t = 0; t < prefix; t++) prefixRows[t] = rows.add(prompts[0]?.[t] as number, t, t);
+  const prefixLevel = emptyLevel(1, undefined, prefixSlots);
+  for (let t = 0; t < prefix; t++) prefixLevel.rows[t] = rows.add(prompts[0]?.[t] as number, t);
   const lengths = prompts.map((prompt) => prompt.length - prefix);
   const prefixKeyMask = new Float32Array(prefixSlots).fill(prefix === 0 ? masked : 0);
   return {
-    promptRows: new Array<number>(prompts.length * slots).fill(padding),
+    prefixLevel,
+    promptLevel: emptyLevel(prompts.length, undefined, slots),
     feeds: {
-      prefixRows: int64(prefixRows, [1, prefixSlots]),
       prefixMask: causalMask(prefixSlots, queriesPerKey, 2),
       prefixKeyMask: { shape: [1, 1, 1, prefixSlots], data: prefixKeyMask },
       promptMask: promptMask(lengths, slots, queriesPerKey),
@@ -151,30 +145,26 @@ function upperLevels(
 
 /**
  * Packs `groups` for the scoring and training graphs.
- * @param queriesPerKey heads / kvHeads
  * @param chunks into how many parts the scored tokens are cut; they are padded to at least one each
  */
-export function packGroups(groups: readonly Group[], queriesPerKey: number, chunks: number): PackedBatch {
+export function packGroups(groups: readonly Group[], heads: HeadCounts, chunks: number): PackedBatch {
   const prompts = groups.map(({ prompt }) => prompt);
   const prefix = commonPrefix(prompts);
-  const firstPromptSlot = Math.max(1, prefix);
+  const queriesPerKey = heads.heads / heads.kvHeads;
   // One slot more than the longest prompt, so that the dummy row has a slot that is padding.
   const promptSlots = Math.max(...prompts.map((prompt) => prompt.length)) - prefix + 1;
   const perGroup = Math.max(1, ...groups.map(({ completions }) => completions.length));
   const completionSlots = Math.max(1, ...groups.flatMap((g) => g.completions.map((c) => c.length - 1)));
-  const firstCompletionSlot = firstPromptSlot + groups.length * promptSlots;
-  const dummy = groups.reduce((sum, group) => sum + countRows(group, prefix), prefix);
   const rows = new Rows();
-  const { promptRows, feeds } = upperLevels(prompts, prefix, promptSlots, dummy, queriesPerKey, rows);
-  const completionRows = new Array<number>(groups.length * perGroup * completionSlots).fill(dummy);
+  const { prefixLevel, promptLevel, feeds } = upperLevels(prompts, prefix, promptSlots, queriesPerKey, rows);
+  const completionLevel = emptyLevel(groups.length, perGroup, completionSlots);
   const scoreRows: number[] = [];
   const targets: number[] = [];
   const offsets = groups.map(({ prompt, completions }, p) => {
     let last = 0;
     for (let t = prefix; t < prompt.length; t++) {
-      const slot = p * promptSlots + t - prefix;
-      last = rows.add(prompt[t] as number, t, firstPromptSlot + slot);
-      promptRows[slot] = last;
+      last = rows.add(prompt[t] as number, t);
+      promptLevel.rows[p * promptSlots + t - prefix] = last;
     }
     const lastPromptRow = last;
     return completions.map((completion, i) => {
@@ -183,14 +173,13 @@ export function packGroups(groups: readonly Group[], queriesPerKey: number, chun
         scoreRows.push(t === 0 ? lastPromptRow : last);
         targets.push(id);
         if (t === completion.length - 1) return;
-        const slot = (p * perGroup + i) * completionSlots + t;
-        last = rows.add(id, prompt.length + t, firstCompletionSlot + slot);
-        completionRows[slot] = last;
+        last = rows.add(id, prompt.length + t);
+        completionLevel.rows[(p * perGroup + i) * completionSlots + t] = last;
       });
       return offset;
     });
   });
-  rows.add(0, 0, firstPromptSlot + promptSlots - 1);
+  const dummy = rows.add(0, 0);
   while (targets.length < chunks) {
     scoreRows.push(dummy);
     targets.push(0);
@@ -201,17 +190,17 @@ export function packGroups(groups: readonly Group[], queriesPerKey: number, chun
     (_, i) => Math.floor((scored * (i + 1)) / chunks) - Math.floor((scored * i) / chunks),
   );
   const ownLengths = prompts.map((prompt) => prompt.length - prefix);
+  const levels = { prefix: prefixLevel, prompt: promptLevel, completion: completionLevel };
   return {
     offsets,
     scored,
     feeds: {
       ...feeds,
       ...rows.feeds,
-      promptRows: int64(promptRows, [groups.length, promptSlots]),
-      completionRows: int64(completionRows, [groups.length, perGroup, completionSlots]),
+      ...indexSlots(levels, rows.ids.length, dummy, heads),
       promptKeyMask: keyMask(ownLengths, promptSlots),
       completionMask: causalMask(completionSlots, queriesPerKey, 3),
-      completionKeySizes: int64([firstPromptSlot, promptSlots, completionSlots]),
+      completionKeySizes: int64([prefixLevel.length, promptSlots, completionSlots]),
       ownScoreSizes: int64([0, 0, -1, completionSlots]),
       scoreRows: int64(scoreRows),
       targets: int64(targets, [scored, 1]),
@@ -229,24 +218,23 @@ export function packPrompts(
   prompts: readonly TokenIds[],
   prefix: number,
   slots: number,
-  queriesPerKey: number,
+  heads: HeadCounts,
 ): Record<string, AnyTensor> {
   const rows = new Rows();
-  // Nothing is trained here, so padding may read any row.
-  const { promptRows, feeds } = upperLevels(prompts, prefix, slots, 0, queriesPerKey, rows);
+  const { prefixLevel, promptLevel, feeds } = upperLevels(prompts, prefix, slots, heads.heads / heads.kvHeads, rows);
   const lastRows = prompts.map((prompt, p) => {
     let last = 0;
     for (let t = prefix; t < prompt.length; t++) {
-      const slot = p * slots + t - prefix;
-      last = rows.add(prompt[t] as number, t, Math.max(1, prefix) + slot);
-      promptRows[slot] = last;
+      last = rows.add(prompt[t] as number, t);
+      promptLevel.rows[p * slots + t - prefix] = last;
     }
     return last;
   });
   return {
     ...feeds,
     ...rows.feeds,
-    promptRows: int64(promptRows, [prompts.length, slots]),
+    // Nothing is trained here, so padding may read any row.
+    ...indexSlots({ prefix: prefixLevel, prompt: promptLevel }, rows.ids.length, 0, heads),
     lastRows: int64(lastRows),
   };
 }

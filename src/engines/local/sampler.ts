@@ -241,7 +241,7 @@ async function prefillPrompts(
         results[`prompt${kind}.${layer}`] = room(part.length, slots - prefix);
       }
     }
-    await prefill.run({ ...feeds, ...packPrompts(part, prefix, slots - prefix, config.heads / kvHeads) }, results);
+    await prefill.run({ ...feeds, ...packPrompts(part, prefix, slots - prefix, config) }, results);
     cache.setPrompts(start, prefix, results);
     start = end;
   }

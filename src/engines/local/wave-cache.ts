@@ -99,12 +99,15 @@ export class WaveCache {
     const byPrompt: number[][] = Array.from({ length: prompts }, () => []);
     tokens.forEach(({ place }, row) => (byPrompt[place] as number[]).push(row));
     const most = Math.max(...byPrompt.map((rows) => rows.length));
-    const promptPlaces = new Array<number>(prompts * most).fill(0);
-    const rowPlaces = new Array<number>(tokens.length).fill(0);
+    const promptPlaces = new Int32Array(prompts * kvHeads * most * group);
+    const queryPlaces = new Int32Array(tokens.length * heads);
     byPrompt.forEach((rows, p) =>
       rows.forEach((row, i) => {
-        promptPlaces[p * most + i] = row;
-        rowPlaces[row] = p * most + i;
+        for (let head = 0; head < heads; head++) {
+          const place = ((p * kvHeads + Math.floor(head / group)) * most + i) * group + (head % group);
+          promptPlaces[place] = row * heads + head;
+          queryPlaces[row * heads + head] = place;
+        }
       }),
     );
     const positions = tokens.map(({ place }) => (this.prompts[place] as TokenIds).length + this.length);
@@ -112,15 +115,12 @@ export class WaveCache {
       ...feeds,
       ids: int64(tokens.map(({ id }) => id)),
       positions: int64(positions, [tokens.length, 1]),
-      promptPlaces: int64(promptPlaces, [prompts, most]),
-      rowPlaces: int64(rowPlaces),
+      promptPlaces: { shape: [prompts, kvHeads, most * group], data: promptPlaces },
+      queryPlaces: { shape: [tokens.length, kvHeads, group], data: queryPlaces },
       promptKeyMask: this.promptKeyMask,
       ownMask: filledMask(this.length, this.capacity),
       keySizes: int64([this.slots, this.capacity, 1]),
-      splitSizes: int64([prompts, kvHeads, most, group, this.slots]),
-      flatSizes: int64([prompts * most, kvHeads, group, this.slots]),
-      placedSizes: int64([prompts, most, kvHeads, group, this.slots]),
-      mergedSizes: int64([prompts, kvHeads, most * group, this.slots]),
+      promptScoreSizes: int64([-1, this.slots]),
     };
     const results: Record<string, TensorData> = {
       probabilities: { shape: [tokens.length, vocabSize], data: probabilities },

@@ -192,13 +192,17 @@ describe("packedAttention", () => {
     async (_name, heads, kvHeads, groups) => {
       const headDim = 2;
       const config = tinyConfig({ heads, kvHeads, headDim });
-      const { feeds } = packGroups(groups, heads / kvHeads, 1);
+      const { feeds } = packGroups(groups, { heads, kvHeads }, 1);
       const rows = feeds["ids"]!.shape[0] as number;
       const dimensions: Record<keyof PackedIndices, (string | number)[]> = {
-        prefixRows: [1, "F"],
-        promptRows: ["P", "T"],
-        completionRows: ["P", "n", "C"],
-        rowSlots: ["N"],
+        prefixQueryRows: [1, kvHeads, "GF"],
+        prefixKeyRows: [1, kvHeads, "F"],
+        promptQueryRows: ["P", kvHeads, "GT"],
+        promptKeyRows: ["P", kvHeads, "T"],
+        completionQueryRows: ["P", kvHeads, "n", "GC"],
+        completionKeyRows: ["P", kvHeads, "n", "C"],
+        rowQuerySlots: ["N", heads],
+        rowKeySlots: ["N", kvHeads],
         prefixMask: [1, 1, "GF", "F"],
         prefixKeyMask: [1, 1, 1, "F"],
         promptMask: ["P", 1, "GT", "T"],

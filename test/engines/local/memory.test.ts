@@ -24,10 +24,10 @@ describe("the memory of a batch", () => {
   it("is estimated from the sizes that packing arrives at", () => {
     for (const groups of [groupsOf(3, 5, 2, 4), groupsOf(1, 1, 1, 1), groupsOf(2, 7, 4, 2)]) {
       const sizes = measureBatch(groups);
-      const { feeds } = packGroups(groups, 2, 1);
+      const { feeds } = packGroups(groups, { heads: 4, kvHeads: 2 }, 1);
       expect(sizes.rows).toBe(feeds["ids"]!.shape[0]);
-      expect([sizes.groups, sizes.promptSlots]).toEqual(feeds["promptRows"]!.shape);
-      expect([sizes.groups, sizes.perGroup, sizes.completionSlots]).toEqual(feeds["completionRows"]!.shape);
+      expect([sizes.groups, 2, sizes.promptSlots]).toEqual(feeds["promptKeyRows"]!.shape);
+      expect([sizes.groups, 2, sizes.perGroup, sizes.completionSlots]).toEqual(feeds["completionKeyRows"]!.shape);
       expect(sizes.scored).toBe(feeds["targets"]!.shape[0]);
     }
   });
