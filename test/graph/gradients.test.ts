@@ -1,10 +1,21 @@
 import { describe, expect, it } from "vitest";
 import { addGradients, gradientRules } from "../../src/graph/gradients.ts";
-import { Graph } from "../../src/graph/graph.ts";
-import { Add, Exp, GatherElements, LessOrEqual, Mul, ReduceSum } from "../../src/graph/operators.ts";
+import { Graph, type Value } from "../../src/graph/graph.ts";
+import {
+  Add,
+  Exp,
+  GatherElements,
+  LessOrEqual,
+  Mul,
+  ReduceSum,
+  Reshape,
+  Silu,
+  SimplifiedLayerNormalization,
+} from "../../src/graph/operators.ts";
 import { Session } from "../../src/graph/session.ts";
-import { compareGradients, tolerance } from "./finite-differences.ts";
+import { compareGradients, gaussians, tolerance } from "./finite-differences.ts";
 import { operatorCases } from "./operator-cases.ts";
+import { findRunOrder } from "./run-order.ts";
 
 describe("gradient rules against finite differences", () => {
   it.each(operatorCases.map((given) => [given.name, given] as const))("%s", async (_name, given) => {
@@ -91,5 +102,62 @@ describe("addGradients", () => {
     expect(() => addGradients(ReduceSum(LessOrEqual(compared, x), [0]), [compared])).toThrow(
       expect.objectContaining({ code: "GRAPH_NO_GRADIENT" }),
     );
+  });
+
+  describe("of what is computed again", () => {
+    it("are those of what is kept", async () => {
+      const shapes = { x: ["N", 2], y: ["N", 2], weight: [2] };
+      const tensors = { x: gaussians(6, "x"), y: gaussians(6, "y"), weight: gaussians(2, "weight") };
+      const found = [];
+      for (const isRecomputed of [false, true]) {
+        const graph = new Graph();
+        const inputs = Object.entries(shapes).map(([name, shape]) => graph.input(name, "float32", shape));
+        const [x, y, weight] = inputs as [Value, Value, Value];
+        const build = (): Value => Mul(Silu(SimplifiedLayerNormalization(x, weight, 1e-5)[0]), y);
+        const z = isRecomputed ? graph.recomputed(build) : build();
+        addGradients(ReduceSum(Mul(z, Exp(z)), [0, 1]), inputs).forEach((gradient, i) =>
+          graph.output(`gradient${i}`, gradient),
+        );
+        const feeds = Object.entries(tensors).map(([name, data]) => [
+          name,
+          { shape: name === "weight" ? [2] : [3, 2], data: Float32Array.from(data) },
+        ]);
+        const { kinds, outputs } = await findRunOrder(graph, Object.fromEntries(feeds));
+        expect(kinds.filter((kind) => kind === "QuickGelu")).toHaveLength(isRecomputed ? 2 : 1);
+        found.push(outputs);
+      }
+      expect(found[1]).toEqual(found[0]);
+    });
+
+    it("wait for the gradient that needs it, and the forward pass keeps nothing", async () => {
+      const graph = new Graph();
+      const x = graph.input("x", "float32", ["N", 2]);
+      const y = graph.recomputed(() => Silu(x));
+      const loss = ReduceSum(Mul(y, Exp(y)), [0, 1]);
+      const [dx] = addGradients(loss, [x]);
+      graph.output("loss", loss);
+      graph.output("dx", dx!);
+      const { kinds } = await findRunOrder(graph, { x: { shape: [3, 2], data: new Float32Array(6).fill(0.5) } });
+      const activations = kinds.flatMap((kind, i) => (kind === "QuickGelu" ? [i] : []));
+      expect(activations).toHaveLength(2);
+      expect(activations[0]).toBeLessThan(kinds.indexOf("ReduceSum"));
+      expect(activations[1]).toBeGreaterThan(kinds.indexOf("ReduceSum"));
+      // The activation's own derivative belongs to the backward pass, too.
+      expect(kinds.indexOf("Sigmoid")).toBeGreaterThan(kinds.indexOf("ReduceSum"));
+    });
+  });
+
+  it("gives gradients through reshapes of several sizes that are known when the graph runs", async () => {
+    const { error } = await compareGradients({
+      inputs: {
+        x: { shape: [2, 3, 4], dimensions: ["A", "B", 4] },
+        y: { shape: [2, 3, 4], dimensions: ["A", "B", 4] },
+      },
+      build: ({ x, y }) => {
+        const merged = Reshape(Mul(x!, y!), [-1, 2], ["rest", 2]);
+        return Mul(merged, merged);
+      },
+    });
+    expect(error).toBeLessThan(tolerance);
   });
 });

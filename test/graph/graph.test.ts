@@ -1,7 +1,20 @@
 import { describe, expect, it } from "vitest";
 import { Graph } from "../../src/graph/graph.ts";
-import { Add, broadcastShapes, Exp, FusedMatMul, Gemm, Mul, Reshape, Split } from "../../src/graph/operators.ts";
+import {
+  Add,
+  broadcastShapes,
+  Exp,
+  FusedMatMul,
+  Gemm,
+  Log,
+  Mul,
+  Neg,
+  Reshape,
+  Sigmoid,
+  Split,
+} from "../../src/graph/operators.ts";
 import { Session } from "../../src/graph/session.ts";
+import { findRunOrder } from "./run-order.ts";
 
 const float32 = (...data: number[]) => ({ shape: [data.length], data: Float32Array.from(data) });
 
@@ -176,6 +189,18 @@ describe("Session", () => {
     await session.run({ x: float32(0, 1) }, results);
     expect([...results.y.data]).toEqual([1, Math.fround(Math.E)]);
     await session.close();
+  });
+
+  it("runs a graph in the order in which its outputs were built, each with what it needs", async () => {
+    const graph = new Graph();
+    const x = graph.input("x", "float32", [2]);
+    const exponential = Exp(x);
+    graph.output("sum", Add(exponential, x));
+    graph.output("negative", Neg(Mul(exponential, exponential)));
+    graph.output("sigmoid", Sigmoid(Log(exponential)));
+    const { kinds, outputs } = await findRunOrder(graph, { x: float32(0, 1) });
+    expect(kinds).toEqual(["Exp", "Add", "Mul", "Neg", "Log", "Sigmoid"]);
+    expect(outputs["negative"]!.data[1]).toBeCloseTo(-Math.exp(2), 5);
   });
 
   it("says that memory is short when it is", async () => {

@@ -55,18 +55,55 @@ function drawFromAll(probabilities: Float32Array, uniform: number): number {
   return walk(probabilities, uniform * (uniform - first.rest)).id;
 }
 
+/** Tokens that are summed before they are looked at one by one. */
+const blockSize = 64;
+
 /** The token at which the sum of probabilities exceeds `target`, or else the last possible one and what is left. */
 function walk(probabilities: Float32Array, target: number): { id: number; rest: number } {
   let rest = target;
   let last = 0;
-  for (let id = 0; id < probabilities.length; id++) {
-    const p = probabilities[id] as number;
-    if (p === 0) continue;
-    rest -= p;
-    last = id;
-    if (rest < 0) break;
+  for (let start = 0; start < probabilities.length; start += blockSize) {
+    const sum = sumBlock(probabilities, start);
+    if (sum === 0) continue;
+    if (rest >= sum) {
+      rest -= sum;
+      last = start;
+      continue;
+    }
+    const end = Math.min(start + blockSize, probabilities.length);
+    for (let id = start; id < end; id++) {
+      const p = probabilities[id] as number;
+      if (p === 0) continue;
+      rest -= p;
+      if (rest < 0) return { id, rest };
+      last = id;
+    }
   }
-  return { id: last, rest };
+  return { id: lastPossible(probabilities, last), rest };
+}
+
+/** Sum of a block's probabilities. Four sums at a time don't wait for each other. */
+function sumBlock(p: Float32Array, start: number): number {
+  const end = Math.min(start + blockSize, p.length);
+  let [a, b, c, d] = [0, 0, 0, 0];
+  let id = start;
+  for (; id + 4 <= end; id += 4) {
+    a += p[id] as number;
+    b += p[id + 1] as number;
+    c += p[id + 2] as number;
+    d += p[id + 3] as number;
+  }
+  for (; id < end; id++) a += p[id] as number;
+  return a + b + c + d;
+}
+
+/** The last token with a probability above 0 in the block that `id` is in. */
+function lastPossible(probabilities: Float32Array, id: number): number {
+  let last = id;
+  for (let next = id; next < Math.min(id + blockSize, probabilities.length); next++) {
+    if ((probabilities[next] as number) > 0) last = next;
+  }
+  return last;
 }
 
 /**

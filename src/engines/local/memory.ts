@@ -34,7 +34,15 @@ function countScores(config: ModelConfig, sizes: BatchSizes): number {
 }
 
 /** Numbers of a layer for each row that training keeps for the backward pass, attention probabilities left out. */
-function keptPerRow({ hiddenSize, intermediateSize, heads, kvHeads, headDim, qkNorm, traits = {} }: ModelConfig): number {
+function keptPerRow({
+  hiddenSize,
+  intermediateSize,
+  heads,
+  kvHeads,
+  headDim,
+  qkNorm,
+  traits = {},
+}: ModelConfig): number {
   const hidden = (traits.normsAround ? 4 : 2) * hiddenSize;
   return hidden + (qkNorm ? 3 : 2) * (heads + kvHeads) * headDim + 2 * intermediateSize;
 }
