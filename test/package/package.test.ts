@@ -176,6 +176,15 @@ describe("the installed package", () => {
     expect(score).toBe("0.6309");
   });
 
+  it("imports none of the sources that it was compiled from", () => {
+    const files = packed.map(({ path }) => path).filter((path) => path.endsWith(".js"));
+    expect(files.length).toBeGreaterThan(100);
+    const wrong = files.filter((path) =>
+      /(?:from |import\()"\.[^"]*\.ts"/.test(readFileSync(join(installed, path), "utf8")),
+    );
+    expect(wrong).toEqual([]);
+  });
+
   it("has an entry for every engine and recommender", () => {
     for (const kind of ["engines", "recommenders"]) {
       const names = readdirSync(join(installed, "dist", kind), { withFileTypes: true }).filter((e) => e.isDirectory());

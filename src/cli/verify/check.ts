@@ -63,6 +63,11 @@ export function relativeL2(actual: Numbers, expected: Numbers): number {
   return difference === 0 ? 0 : Math.sqrt(difference / norm);
 }
 
+/** |actual − expected|, relative to expected where that is above 1: float32 has digits, not decimal places. */
+export function scaledDifference(actual: number, expected: number): number {
+  return Math.abs(actual - expected) / Math.max(1, Math.abs(expected));
+}
+
 /** |actual − expected| / |expected|, 0 where they are equal. */
 export function relativeDifference(actual: number, expected: number): number {
   return actual === expected ? 0 : Math.abs(actual - expected) / Math.abs(expected);

@@ -1,6 +1,7 @@
 /** Checks the embedded search engine against Lucene's answers to the same queries over the same documents. */
 import { join } from "node:path";
 import { DataError } from "../../core/errors.ts";
+import type { LanceDbRecommender } from "../../recommenders/lancedb/index.ts";
 import type { Check } from "./check.ts";
 import { readTextLines } from "./reference-files.ts";
 
@@ -18,8 +19,7 @@ export async function verifyLucene(
   const queries = await readTable(join(folder, "queries.tsv"));
   const expected = await readRun(join(folder, "run.txt"));
   const signal = options.signal ? { signal: options.signal } : {};
-  const { LanceDbRecommender } = await import("../../recommenders/lancedb/index.ts");
-  await using recommender = await LanceDbRecommender.fromRows(documents, { text: ["text"], store: [], ...signal });
+  await using recommender = await index(documents, signal);
   const answers = await recommender.search(
     queries.map(([, text]) => ({ text })),
     { topK: depth, ...signal },
@@ -39,6 +39,15 @@ export async function verifyLucene(
       note: `${queries.length} queries, ${documents.length} documents, overlap ${mean.toFixed(4)}`,
     },
   ];
+}
+
+// A function of its own: where `await using` is compiled for older runtimes, TypeScript leaves the path of an import as it is.
+async function index(
+  documents: { id: string; text: string }[],
+  options: { signal?: AbortSignal },
+): Promise<LanceDbRecommender> {
+  const { LanceDbRecommender } = await import("../../recommenders/lancedb/index.ts");
+  return LanceDbRecommender.fromRows(documents, { text: ["text"], store: [], ...options });
 }
 
 /** Lines of an id, a tab and a text. */

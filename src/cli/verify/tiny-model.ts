@@ -3,7 +3,7 @@ import type { Datum, Loss } from "../../engines/engine.ts";
 import { LocalEngine, type ProjectionName, projectionNames } from "../../engines/local/index.ts";
 import { loadModel } from "../../models/load.ts";
 import { computeAdvantages } from "../../rl/advantage.ts";
-import { type Check, largestDifference, relativeDifference, relativeL2, worstOf } from "./check.ts";
+import { type Check, largestDifference, relativeDifference, relativeL2, scaledDifference, worstOf } from "./check.ts";
 import { verifyOptimizer } from "./optimizer-step.ts";
 import { readTinyReference, type TinyReference } from "./tiny-reference.ts";
 
@@ -21,7 +21,7 @@ const losses: readonly Loss[] = [
 
 /**
  * Tolerances: float32 against float64 leaves 1e-6 to 1e-5 in log-probs of a small model, and gradients are sums of a
- * few hundred such terms.
+ * few hundred such terms. That of losses is relative where a loss is above 1.
  */
 const tolerance = { advantage: 1e-6, logprob: 1e-4, loss: 1e-5, gradientNorm: 1e-3, gradient: 1e-3 };
 
@@ -64,7 +64,7 @@ async function verifyLosses(folder: string, reference: TinyReference, skipped: s
     const gradients = engine.pendingGradients;
     checks.push({
       quantity: `${loss.name}: loss`,
-      error: Math.abs(result.loss - expected),
+      error: scaledDifference(result.loss, expected),
       tolerance: tolerance.loss,
     });
     if (expectedNorm !== undefined) {
@@ -142,7 +142,7 @@ async function verifyLora(folder: string, reference: TinyReference, skipped: str
   if (expected !== undefined) {
     checks.push({
       quantity: "LoRA: grpo loss",
-      error: Math.abs(result.loss - expected),
+      error: scaledDifference(result.loss, expected),
       tolerance: tolerance.loss,
     });
   }
