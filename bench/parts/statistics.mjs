@@ -26,3 +26,9 @@ export function textOption(args, name, fallback) {
   const at = args.indexOf(`--${name}`);
   return at < 0 ? fallback : args[at + 1];
 }
+
+/** The value below which a share of the values lies (nearest rank). */
+export function percentile(values, share) {
+  const sorted = values.slice().sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+}

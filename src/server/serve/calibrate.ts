@@ -39,7 +39,7 @@ export async function calibrateOn(
   for (let start = 0; start < examples.length; start += batchSize) {
     throwIfAborted(signal);
     const batch = examples.slice(start, start + batchSize).map(({ example }) => example);
-    const rewrites = await Promise.all(batch.map((example) => rewriter.rewrite(example, signal)));
+    const rewrites = await Promise.all(batch.map((example) => rewriter.rewrite(example)));
     const rows = batch.map((example, i) => ({ example, rawQuery: task.raw(example), ...rewrites[i] }));
     const queries = rows
       .flatMap(({ rawQuery, query }) => [rawQuery, query])

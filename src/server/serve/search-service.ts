@@ -122,7 +122,7 @@ export class SearchService {
    * @throws EngineError `ENGINE_BUSY`, TaskError
    */
   rewrite(example: object): Promise<Rewrite & { cached: boolean }> {
-    return this.options.rewriter.rewrite(example, this.closing.signal);
+    return this.options.rewriter.rewrite(example, AbortSignal.any([this.closing.signal]));
   }
 
   /** Waits for comparisons under way, or ends them. */
