@@ -111,6 +111,9 @@ async function runServe(runDir: string, flags: ServeFlags, command: Command): Pr
     const gate = wantsGate ? await openGate(run, parts, { config, step, reporter, signal }) : undefined;
     if (gate) process.stdout.write(describeGate(gate));
     if (flags.calibrateOnly) return;
+    reporter.status("warming up");
+    // The first call builds the model's graphs; the first user shall not wait for that.
+    await engine.sample([engine.tokenizer.encode("warm up")], { n: 1, maxTokens: 2, temperature: 0, seed: 0, signal });
 
     const shadow = config.shadow ? await openShadowLog(runDir, config, onWarning) : undefined;
     if (shadow) closing.add(shadow);
