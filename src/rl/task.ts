@@ -103,7 +103,7 @@ export interface TaskDefinition<E extends object = Example> {
   metrics?: readonly Metric<E>[];
   /** The user's own words, searched for as they are when baselines are measured. Default: `example.query`. */
   raw?(example: E): string | null;
-  warmup?: Warmup<E>;
+  warmup?: Warmup<NoInfer<E>>;
   /** Lets the policy see what a search found and search again. Default: one search. */
   episode?: Episode<E>;
   /** What people are shown of an item. Default: a title and a picture from its payload (see docs/dashboard.md). */

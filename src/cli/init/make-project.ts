@@ -6,7 +6,7 @@ import { writeFileAtomic } from "../../core/atomic-write.ts";
 import { createRowChecker, emptyCatalogueError } from "../../core/catalogue.ts";
 import type { JsonObject, ReadLinesOptions } from "../../core/data-lines.ts";
 import { ConfigError, DataError } from "../../core/errors.ts";
-import { toExample } from "../../datasets/judgments/index.ts";
+import { toExample, withoutIrrelevant } from "../../datasets/judgments/index.ts";
 import type { JudgedQuery } from "../../datasets/judgments/index.ts";
 import { readRows } from "../../datasets/rows.ts";
 import { splitItems } from "../../datasets/split.ts";
@@ -125,7 +125,7 @@ export async function writeData(
 ): Promise<string> {
   await mkdir(folder, { recursive: true });
   for (const name of ["train", "valid", "test"] as const) {
-    const lines = splits[name].map((query) => `${JSON.stringify(toExample(query))}\n`);
+    const lines = splits[name].map((query) => `${JSON.stringify(toExample(withoutIrrelevant(query)))}\n`);
     await writeFileAtomic(join(folder, `${name}.jsonl`), lines.join(""));
   }
   if (copy) {

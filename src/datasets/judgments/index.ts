@@ -9,7 +9,15 @@ export {
   type ReadClickLogOptions,
 } from "./click-log.ts";
 export { judgeClicks, type ClickJudgments, type JudgeClicksOptions } from "./judge-clicks.ts";
-export { gradeAll, keepJudged, toExample, toJudgedQuery, writeExamples, type JudgedQuery } from "./judged-query.ts";
+export {
+  gradeAll,
+  keepJudged,
+  toExample,
+  toJudgedQuery,
+  withoutIrrelevant,
+  writeExamples,
+  type JudgedQuery,
+} from "./judged-query.ts";
 export { readOpenSearchJudgments, writeOpenSearchJudgments } from "./opensearch-judgments.ts";
 export { estimateEta, type EtaEstimate } from "./position-bias.ts";
 export { readQuepid, writeQuepid } from "./quepid.ts";

@@ -20,6 +20,11 @@ export function keepJudged(queries: readonly JudgedQuery[]): JudgedQuery[] {
   return queries.filter(({ gains }) => [...gains.values()].some((gain) => gain > 0));
 }
 
+/** The query with what is relevant to it alone: all that a task's metrics and rewards look at. */
+export function withoutIrrelevant({ gains, ...rest }: JudgedQuery): JudgedQuery {
+  return { ...rest, gains: new Map([...gains].filter(([, gain]) => gain > 0)) };
+}
+
 /** Examples of a task: graded gains, or a list of ids where all that is relevant has the gain 1. */
 export function toExample({ id, query, gains }: JudgedQuery): Example {
   const isPlain = [...gains.values()].every((gain) => gain === 1);
