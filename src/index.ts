@@ -100,6 +100,7 @@ export type {
   SplitName,
   Task,
   TaskContext,
+  ItemView,
   TaskDefinition,
   Warmup,
   WarmupContext,

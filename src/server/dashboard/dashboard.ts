@@ -11,7 +11,7 @@ import { isLoopback, makeGuard, type Guard } from "../http/guard.ts";
 import { HttpError } from "../http/http-error.ts";
 import { listenHttp } from "../http/listen.ts";
 import { commonHeaders, describeError, sendError, sendJson } from "../http/reply.ts";
-import { isSameSecret, makeToken } from "../http/token.ts";
+import { makeToken } from "../http/token.ts";
 import { comparisonFilters, comparisonOrders } from "./before-after.ts";
 import { compareConfigs } from "./config-table.ts";
 import { findSuspects } from "./find-suspects.ts";
@@ -53,6 +53,9 @@ export interface Dashboard {
 
 /** Beside this module in the build; of the build, where this module runs from its source. */
 const builtPages = ["../../web/", "../../../dist/web/"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+
+/** Runs that are looked into at once, each with a few files open. */
+const runsAtOnce = 32;
 
 const id = z.string().min(1).max(500);
 const text = z.string().max(500);
@@ -114,8 +117,10 @@ export async function startDashboard(options: DashboardOptions): Promise<Dashboa
     (request, response) => {
       const answer = async (): Promise<void> => {
         const url = new URL(request.url ?? "/", "http://localhost");
-        if (token && isSignIn(url, request)) return signIn(url, token, late.cookieName ?? "", response);
+        const isVisit = token !== undefined && isSignIn(url, request);
+        if (isVisit) request.headers.authorization = `Bearer ${url.searchParams.get("token")}`;
         late.guard?.(request);
+        if (isVisit) return signIn(token, late.cookieName ?? "", response);
         const method = request.method === "HEAD" ? "GET" : (request.method ?? "");
         const handler = handlers[`${method} ${url.pathname}`];
         if (handler) return handler(url, request, response);
@@ -153,10 +158,7 @@ function isSignIn(url: URL, { method }: IncomingMessage): boolean {
 }
 
 /** Takes the token out of the address and puts it in a cookie that scripts and other sites can't use. */
-function signIn(url: URL, token: string, cookieName: string, response: ServerResponse): void {
-  if (!isSameSecret(url.searchParams.get("token") ?? "", token)) {
-    throw new HttpError(401, "UNAUTHORIZED", "Wrong token.");
-  }
+function signIn(token: string, cookieName: string, response: ServerResponse): void {
   response.writeHead(303, {
     ...commonHeaders,
     location: "/",
@@ -185,8 +187,12 @@ function makeHandlers({
 }): Record<string, Handler> {
   return {
     "GET /api/runs": async (_url, _request, response) => {
-      const all = await Promise.all([...(await folder.list()).values()].map((run) => summariseRun(run)));
-      const known: RunSummary[] = all.filter((run) => run !== undefined);
+      const found = [...(await folder.list()).values()];
+      const known: RunSummary[] = [];
+      for (let start = 0; start < found.length; start += runsAtOnce) {
+        const some = await Promise.all(found.slice(start, start + runsAtOnce).map(summariseRun));
+        known.push(...some.filter((run) => run !== undefined));
+      }
       sendJson(
         response,
         200,
@@ -228,7 +234,7 @@ function makeHandlers({
     "GET /api/suspects": async (url, _request, response) => {
       sendJson(response, 200, await findSuspects(await runs.get(readQuery(url, queries.run).run)));
     },
-    "GET /api/events": async (url, request, response) => {
+    "GET /api/events": async (url, _request, response) => {
       const wanted = url.searchParams.getAll("run").slice(0, 16);
       const cursors = await Promise.all(
         wanted.map(async (each): Promise<LiveCursor> => {
@@ -236,7 +242,7 @@ function makeHandlers({
           return { run: await runs.get(run), revision: Number(revision), sequence: Number(sequence) };
         }),
       );
-      events.follow(request, response, cursors);
+      events.follow(response, cursors);
     },
     "POST /api/try": async (_url, request, response) => {
       const { run, text: asked } = await readJson(request, queries.try);

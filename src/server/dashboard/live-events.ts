@@ -1,5 +1,5 @@
 /** Server-sent events that follow runs in progress: what is new of their curves, and that there are new rollouts. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { HttpError } from "../http/http-error.ts";
 import { commonHeaders } from "../http/reply.ts";
 import type { OpenRun } from "./open-runs.ts";
@@ -28,7 +28,7 @@ export class LiveEvents {
    * `update` (a `LiveUpdate`), `reset` (the run's curves have to be read anew), `rollouts` (its newest step).
    * @throws HttpError 503 where there are too many readers
    */
-  follow(request: IncomingMessage, response: ServerResponse, cursors: LiveCursor[]): void {
+  follow(response: ServerResponse, cursors: LiveCursor[]): void {
     if (this.streams.size >= maxStreams) {
       throw new HttpError(503, "TOO_MANY_STREAMS", "Too many pages are open.", { "retry-after": "30" });
     }
@@ -81,7 +81,7 @@ export class LiveEvents {
       if (!isFine || response.writableLength > maxBuffered) response.end();
       else timer = setTimeout(() => void loop(), pollMs);
     };
-    request.on("close", () => {
+    response.on("close", () => {
       this.streams.delete(response);
       clearTimeout(timer);
     });

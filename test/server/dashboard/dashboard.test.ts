@@ -539,6 +539,7 @@ describe("what it refuses", () => {
     expect((await ask(url, "/api/runs")).status).toBe(401);
     expect((await ask(url, `/?token=${token}x`)).status).toBe(401);
     expect((await ask(url, "/api/runs", { authorization: `Bearer ${token}` })).status).toBe(200);
+    expect((await ask(url, `/?token=${token}`, { host: "evil.example" })).status).toBe(403);
     const signedIn = await ask(url, `/?token=${token}`);
     expect(signedIn).toMatchObject({ status: 303, headers: { location: "/" } });
     const [cookie = ""] = signedIn.headers["set-cookie"] as string[];
