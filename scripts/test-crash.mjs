@@ -19,6 +19,5 @@ console.log(`\n${kills} kills in ${runs} trainings, ${((performance.now() - star
 for (const [phase, times] of Object.entries(hit).sort(([, a], [, b]) => b - a))
   console.log(`${String(times).padStart(5)}  ${phase}`);
 if (missed > 0) console.log(`${String(missed).padStart(5)}  moments came after the training's end`);
-for (const failure of failures) console.log(`\nfailed: ${failure}`);
 console.log(`\n${failures.length} failures`);
 process.exitCode = failures.length === 0 ? 0 : 1;

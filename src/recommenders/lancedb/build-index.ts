@@ -205,6 +205,15 @@ async function buildUnderLock(folder: string, plan: IndexPlan, lock: ProcessLock
   return openFolder(folder, plan);
 }
 
+/** Removes the lock of a process that was killed between the last step of its build and the lock's release. */
+async function clearDeadLock(folder: string): Promise<void> {
+  const path = `${folder}.lock`;
+  if (!(await stat(path).catch(() => undefined))) return;
+  // Where this process may only read, the file is no matter.
+  const taken = await tryProcessLock(path).catch(() => undefined);
+  await taken?.lock?.release();
+}
+
 /** Errors of LanceDB and of the disk, in our words; our own come back as they are. */
 function describeBuildError(error: unknown, indexDir: string): unknown {
   const described = describeFileError(error, "write the index to", indexDir);
@@ -235,7 +244,9 @@ export async function openOrBuildIndex(plan: IndexPlan): Promise<OpenIndex> {
       index = await open(connection, await raceAbort(fillTable(connection, plan), plan.signal), plan);
     } else {
       const folder = join(plan.indexDir, plan.key.slice(0, 32));
-      index = (await openFolder(folder, plan)) ?? (await waitOrBuild(folder, plan));
+      index = await openFolder(folder, plan);
+      if (index) await clearDeadLock(folder);
+      else index = await waitOrBuild(folder, plan);
       if (!index) {
         throw new RecommenderError(
           "RECOMMENDER_INDEX_DAMAGED",

@@ -94,6 +94,7 @@ export async function runCrashTest({
       const trial = join(folder, `run-${report.runs}`);
       await writeTrial(trial);
       const told: string[] = [];
+      const failuresBefore = report.failures.length;
       for (const phase of (plans.next().value as Phase[]).slice(0, Math.min(killsPerRun, kills - report.kills))) {
         const kill = chooseKill(phase, spans, random);
         const { code, killed, stderr } = await attempt(trial, kill);
@@ -119,6 +120,7 @@ export async function runCrashTest({
         if (leftovers.length > 0)
           report.failures.push(`run ${report.runs} (${told.join("; ")}): left ${leftovers.join(", ")}`);
       } else report.failures.push(`run ${report.runs} (${told.join("; ")}), then ended with ${code}:\n${stderr}`);
+      for (const failure of report.failures.slice(failuresBefore)) onEvent(`failed: ${failure}`);
       onEvent(`run ${report.runs}: ${told.join("; ")}. ${report.kills} kills, ${report.failures.length} failures`);
       await rm(trial, { recursive: true, force: true });
     }
