@@ -153,6 +153,7 @@ code { font: 0.875rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans
 .columns th, .columns td { padding-top: 0.3125rem; padding-bottom: 0.3125rem; }
 .columns .total th, .columns .total td { color: var(--ink); font-weight: 600; border-bottom: 0; }
 
+@media print, screen and (min-width: 34rem) { .settings th { white-space: nowrap; overflow-wrap: normal; } }
 @media screen and (max-width: 52rem) {
   .answer { grid-template-columns: minmax(0, 1fr) auto; gap: 0.125rem 0.75rem; padding: 0.25rem 0; }
   .answer .who { font-size: 0.75rem; }
