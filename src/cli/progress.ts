@@ -32,7 +32,8 @@ export class Reporter {
 
   /** Columns that a status line may fill without being wrapped. */
   get width(): number {
-    return Math.max(1, (this.stream.columns ?? 80) - 1);
+    // Some pseudo-terminals say that they have no columns.
+    return Math.max(1, (this.stream.columns || 80) - 1);
   }
 
   /** Shows what is going on now, in place of what was shown before; nothing where nothing is drawn. */

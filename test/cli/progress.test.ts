@@ -64,6 +64,10 @@ describe("Reporter", () => {
     expect(stream.text).toBe(`\r\u001b[K${"x".repeat(38)}…\r\u001b[Kdone\n`);
   });
 
+  it("takes 80 columns where a terminal says 0", () => {
+    expect(new Reporter({ isTTY: true, columns: 0, write: () => true }, {}).width).toBe(79);
+  });
+
   it("writes only whole lines when piped", () => {
     const stream = makeStream(false);
     const reporter = new Reporter(stream, {});
