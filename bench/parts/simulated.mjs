@@ -9,13 +9,14 @@ import { defineTask, ndcg, randomStream } from "../../dist/index.js";
 
 const items = Array.from({ length: 1000 }, (_, i) => `item ${i}`);
 
-/** What the policy writes: the number of an item, and words up to the asked length. */
+/** What the policy writes: the number of an item, and three words that say nothing. */
 function writeCompletion(random, tokens) {
   const ids = Array.from({ length: tokens }, () => random.nextInt(items.length));
   return {
     ids,
     logprobs: Float32Array.from(ids, () => -1 - random.next()),
-    text: `item ${ids[0] % 20}`,
+    // The words after the number make every query a new one, so that none is answered from memory.
+    text: `item ${ids[0] % 20} and ${ids[1]} ${ids[2]} ${ids[3]}`,
     stopReason: "length",
   };
 }

@@ -258,8 +258,10 @@ export class TinkerApi {
     });
   }
 
-  private loadWeights(request: ApiRequest): unknown {
-    const { model_id, seq_id, path } = read(request, bodies.loadWeights);
+  private async loadWeights(request: ApiRequest): Promise<unknown> {
+    const asked = read(request, bodies.loadWeights);
+    if ("session_id" in asked) return this.createFromWeights(asked);
+    const { model_id, seq_id, path } = asked;
     if (this.policies.get(model_id).isUsed) {
       throw new RequestError(
         400,
@@ -270,6 +272,27 @@ export class TinkerApi {
       await this.policies.loadState(model_id, path);
       return { path, type: "load_weights" };
     });
+  }
+
+  /** A new model that begins with a saved state. */
+  private async createFromWeights(asked: {
+    session_id: string;
+    model_seq_id: number;
+    base_model?: string | null | undefined;
+    path: string;
+  }): Promise<unknown> {
+    const { session_id, model_seq_id, base_model, path } = asked;
+    this.touchSession(session_id);
+    if (base_model) this.checkModel(base_model);
+    const settings = await this.policies.settingsOf(path);
+    // The name by which such clients go on asking for it.
+    const model_id = this.policies.reserve(session_id, settings, `${session_id}:train:${model_seq_id}`);
+    const request_id = this.futures.add(async () => {
+      await this.policies.make(model_id);
+      await this.policies.loadState(model_id, path);
+      return { path, type: "load_weights" };
+    });
+    return { future_id: request_id, status: "pending", request_id };
   }
 
   private saveWeightsForSampler(request: ApiRequest): unknown {
@@ -396,7 +419,7 @@ export class TinkerApi {
       return { sampler_id, base_model: this.options.modelName, model_path: null };
     }
     const [, model, state] =
-      /^\/api\/v1\/training_runs\/([\w-]+)\/checkpoints\/((?:sampler_)?weights\/[\w-]+)$/.exec(path) ?? [];
+      /^\/api\/v1\/training_runs\/([\w:-]+)\/checkpoints\/((?:sampler_)?weights\/[\w-]+)$/.exec(path) ?? [];
     if (method !== "DELETE" || model === undefined) throw new RequestError(404, "Not Found");
     await this.policies.deleteState(`tinker://${model}/${state}`);
     return { status: 204, contentType: "application/json", body: "" } satisfies ApiResponse;

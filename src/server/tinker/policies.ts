@@ -41,6 +41,10 @@ interface Sampler {
 }
 
 const namePattern = /^[A-Za-z0-9_-]{1,255}$/;
+/** Models that begin with a saved state are named after their session, with colons in between. */
+const modelPattern = /^[A-Za-z0-9_:-]{1,255}$/;
+/** A model's name as that of a folder, which can't have colons everywhere. */
+const folderOf = (modelId: string): string => modelId.replaceAll(":", "_");
 
 /** Where the settings of a saved state lie: beside it, since the folder is the engine's. */
 const settingsFile = (stateDir: string): string => `${stateDir}.json`;
@@ -64,12 +68,12 @@ export class Policies {
     this.maxModels = maxModels;
   }
 
-  /** Reserves a model; {@link make} opens its engine. @throws RequestError */
-  reserve(sessionId: string, settings: PolicySettings): string {
+  /** Reserves a model; {@link make} opens its engine. @param id default: a new one @throws RequestError */
+  reserve(sessionId: string, settings: PolicySettings, id: string = `model_${randomBytes(4).toString("hex")}`): string {
     if (this.policies.size >= this.maxModels) {
       throw new RequestError(429, `The server holds ${this.maxModels} models already; unload one.`);
     }
-    const id = `model_${randomBytes(4).toString("hex")}`;
+    if (this.policies.has(id)) throw new RequestError(409, `There is a model ${id} already.`);
     const fresh = { engine: undefined, version: 0, isUsed: false, requests: new Map<number, string>() };
     this.policies.set(id, { id, sessionId, settings, ...fresh });
     return id;
@@ -118,7 +122,7 @@ export class Policies {
     for (const sampler of own.slice(0, -keptSamplers)) await this.dropSampler(sampler);
     const current = own.slice(-keptSamplers).filter(({ version, stateDir }) => version === policy.version && !stateDir);
     if (current.length > 0) {
-      const stateDir = join(this.dir, "samplers", `${id}-${policy.version}`);
+      const stateDir = join(this.dir, "samplers", `${folderOf(id)}-${policy.version}`);
       await rm(stateDir, { recursive: true, force: true });
       await this.engineOf(id).saveState(stateDir);
       for (const sampler of current) sampler.stateDir = stateDir;
@@ -151,7 +155,7 @@ export class Policies {
   /** Keeps weights and optimizer state, whole or not at all, and gives their address. @throws RequestError */
   async saveState(id: string, name: string, kind: "weights" | "sampler_weights"): Promise<string> {
     if (!namePattern.test(name)) throw new RequestError(422, "path: expected letters, digits, - and _ only");
-    const dir = join(this.dir, kind, id);
+    const dir = join(this.dir, kind, folderOf(id));
     const target = join(dir, name);
     if (await stat(target).catch(() => undefined)) throw new RequestError(409, `${name} exists already for ${id}.`);
     const temporary = join(dir, `.${name}.${randomBytes(4).toString("hex")}`);
@@ -241,10 +245,10 @@ export class Policies {
   private async find(address: string): Promise<{ stateDir: string; policyId: string }> {
     const match = /^tinker:\/\/([^/]+)\/(?:(weights|sampler_weights)\/)?([^/]+)$/.exec(address);
     const [, policyId = "", kind = "sampler_weights", name = ""] = match ?? [];
-    if (!namePattern.test(policyId) || !namePattern.test(name)) {
+    if (!modelPattern.test(policyId) || !namePattern.test(name)) {
       throw new RequestError(400, "path: expected tinker://MODEL/weights/NAME");
     }
-    const stateDir = join(this.dir, kind, policyId, name);
+    const stateDir = join(this.dir, kind, folderOf(policyId), name);
     if (!(await stat(stateDir).catch(() => undefined))) {
       throw new RequestError(404, `Checkpoint not found: ${policyId}/${kind}/${name}`);
     }

@@ -35,7 +35,16 @@ export const optimStep = z.object({
 });
 
 export const saveWeights = z.object({ ...sequence, path: z.string() });
-export const loadWeights = z.object({ ...sequence, path: z.string() });
+/** Into a model that was made for it, or (newer clients) into one that this makes: then `session_id` and `model_seq_id` name it. */
+export const loadWeights = z.union([
+  z.object({ ...sequence, path: z.string() }),
+  z.object({
+    session_id: z.string(),
+    model_seq_id: z.number().int().min(0),
+    base_model: z.string().nullish(),
+    path: z.string(),
+  }),
+]);
 export const saveWeightsForSampler = z.object({ ...sequence, path: z.string().nullish() });
 
 export const createSamplingSession = z.object({
