@@ -116,6 +116,20 @@ describe("the Tinker server", () => {
     expect(reply.body.detail).toMatch(said);
   });
 
+  it("makes a model from a saved state in one request, under the name that the client goes on with", async () => {
+    const { post, result, model } = await makeApi();
+    const saved = await result(await post("save_weights", { model_id: await model(), seq_id: 1, path: "kept" }));
+    const { session_id } = (await post("create_session", {})).body;
+    const load = { session_id, model_seq_id: 5, path: saved.path, optimizer: true };
+    expect(await result(await post("load_weights", load))).toMatchObject({ path: saved.path });
+    const model_id = `${session_id as string}:train:5`;
+    expect((await post("get_info", { model_id })).body).toMatchObject({ model_data: { lora_config: { rank: 2 } } });
+    expect(await post("load_weights", load)).toMatchObject({ status: 409 });
+    const again = await result(await post("save_weights", { model_id, seq_id: 1, path: "again" }));
+    expect(again.path).toBe(`tinker://${model_id}/weights/again`);
+    expect((await post("weights_info", { tinker_path: again.path })).body).toMatchObject({ lora_rank: 2 });
+  });
+
   it("names the samples to come, and refuses what it doesn't offer of them", async () => {
     const { post, result } = await makeApi();
     const ask = { base_model: "tiny", num_samples: 3, prompt: { chunks: [{ tokens: [1, 2] }] } };
