@@ -95,6 +95,20 @@ async function mountDisk(name: string, size: string): Promise<string | undefined
   return dir;
 }
 
+/** Makes a disk read-only as soon as no file on it is open for writing. */
+const makeReadOnly =
+  (disk: string) =>
+  (pid: number): void => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return whileStopped(() => mount("-o", "remount,ro", disk))(pid);
+      } catch (error) {
+        if (attempt === 100) throw error;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      }
+    }
+  };
+
 const needsRoot = "a small disk can be mounted by root only";
 
 describe("a disk", () => {
@@ -115,7 +129,7 @@ describe("a disk", () => {
       const disk = await mountDisk("read-only", "20m");
       if (!disk) return context.skip(needsRoot);
       const { code } = await trainInto("read-only/run", {
-        interrupt: { on: /step 3\/40/, signal: whileStopped(() => mount("-o", "remount,ro", disk)) },
+        interrupt: { on: /step 3\/40/, signal: makeReadOnly(disk) },
       });
       expect(code).toBe(1);
       const refused = await trainInto("read-only/other");
