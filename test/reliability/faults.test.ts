@@ -1,7 +1,7 @@
-/** What a machine does to a training: the disk fills up, a folder goes away, limits are reached, the clock is set back. */
+/** What a machine does to a training: the disk fills up, a folder goes away, a limit is reached, the clock is set back. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -200,39 +200,6 @@ describe.runIf(process.platform === "linux")("a limit that is reached in mid-run
     expect(stderr).toMatch(/too many open files\. Raise the limit \(ulimit -n\)\..*\[TOO_MANY_FILES\]/);
     expect(code).toBe(1);
     await expectWholeAfterResume("files");
-  });
-
-  it("on memory ends it, and the last checkpoint is whole", slow, async (context) => {
-    const group = "/sys/fs/cgroup/memory/rec-r1-faults";
-    try {
-      mkdirSync(group);
-    } catch {
-      return context.skip("needs root and memory groups (cgroup v1)");
-    }
-    onTestFinished(() => rmdirSync(group));
-    const { code } = await trainInto("memory", {
-      interrupt: {
-        on: /step 3\/40/,
-        signal: whileStopped((pid) => {
-          writeFileSync(join(group, "cgroup.procs"), String(pid));
-          // What the process touches from here on is counted, and the kernel ends it when that is too much.
-          writeFileSync(join(group, "memory.limit_in_bytes"), "65536");
-        }),
-      },
-    });
-    expect(code).toBeNull();
-    await expectWholeAfterResume("memory");
-  });
-});
-
-describe.runIf(process.platform === "linux")("too little memory to begin with", () => {
-  it.each([1, 2])("(%d GiB of addresses) ends in words, and with more the run goes on", slow, async (gib) => {
-    const name = `addresses-${gib}`;
-    const { code, stderr } = await trainInto(name, { limits: `ulimit -v ${gib * 2 ** 20}` });
-    if (code !== 0) expect(stderr).toMatch(/memory|alloc|map segment/i);
-    const { code: end } = await trainInto(name, {}, "--resume");
-    expect(end).toBe(0);
-    expect(await outcomeOf(name)).toEqual(await outcomeOf("whole"));
   });
 });
 
