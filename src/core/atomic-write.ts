@@ -97,6 +97,20 @@ export async function removeLeftovers(path: string): Promise<void> {
   }
 }
 
+/**
+ * Makes a folder, or takes one that is empty. The folder above must be there: a run whose folder was removed doesn't
+ * bring it back.
+ * @throws Error as Node has it, or saying that the folder is not empty
+ */
+export async function makeEmptyFolder(path: string): Promise<void> {
+  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+  if ((await readdir(path)).length > 0) {
+    throw new Error("the folder is not empty; a state goes to a folder of its own");
+  }
+}
+
 function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0);

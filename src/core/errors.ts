@@ -9,13 +9,19 @@ export interface RecR1ErrorOptions {
   details?: Record<string, unknown>;
 }
 
-/** Base of every error that rec-r1 throws on purpose. */
+/** Longest message, in UTF-16 units: what a damaged file calls itself may be megabytes. */
+const maxMessage = 4000;
+
+const shorten = (message: string): string =>
+  message.length <= maxMessage ? message : `${message.slice(0, maxMessage - 200)} … ${message.slice(-150)}`;
+
+/** Base of every error that rec-r1 throws on purpose. A message that is very long loses its middle. */
 export class RecR1Error extends Error {
   readonly code: string;
   readonly details: Record<string, unknown>;
 
   constructor(code: string, message: string, options: RecR1ErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(shorten(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
     this.code = code;
     this.details = options.details ?? {};

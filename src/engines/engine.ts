@@ -200,7 +200,7 @@ export interface Engine {
   tryStep?(step: LongestStep): Promise<void>;
   /** Log-probs `[T]` of each datum's completion, without gradients. */
   logprobs(data: readonly Pick<Datum, "prompt" | "completion">[], options?: LogprobsOptions): Promise<Float32Array[]>;
-  /** Writes trained weights and optimizer state to an empty or absent folder. */
+  /** Writes trained weights and optimizer state to an empty or absent folder, in one that is there. */
   saveState(dir: string): Promise<void>;
   /** Restores what {@link saveState} wrote. @throws CheckpointError */
   loadState(dir: string): Promise<void>;

@@ -197,7 +197,7 @@ describe("rec-r1 help and index", () => {
   it("shows help and version", async () => {
     const { stdout, code } = await run("--help");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/train .*\n.*eval /);
+    expect(stdout).toMatch(/\n {2}train .*[^]*\n {2}eval /);
     const train = await run("train", "--help");
     expect(train.stdout).toMatch(/--prompts-per-step <number> +different prompts in a step \(default: 16\)/);
     expect((await run("--version")).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);

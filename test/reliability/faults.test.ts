@@ -129,7 +129,7 @@ describe("a disk", () => {
       const disk = await mountDisk("read-only", "20m");
       if (!disk) return context.skip(needsRoot);
       const { code } = await trainInto("read-only/run", {
-        interrupt: { on: /step 3\/40/, signal: makeReadOnly(disk) },
+        interrupt: { on: /step +3\/40/, signal: makeReadOnly(disk) },
       });
       expect(code).toBe(1);
       const refused = await trainInto("read-only/other");
@@ -154,7 +154,7 @@ describe("a run folder", () => {
   it("that is removed ends the run, and isn't made again", slow, async () => {
     const { code, stderr } = await trainInto("removed", {
       interrupt: {
-        on: /step 3\/40/,
+        on: /step +3\/40/,
         signal: whileStopped(() => rmSync(join(folder, "removed"), { recursive: true, force: true })),
       },
     });
@@ -167,7 +167,7 @@ describe("a run folder", () => {
     let second: Promise<CliResult> | undefined;
     const first = await trainInto("shared", {
       interrupt: {
-        on: /step 1\/40/,
+        on: /step +1\/40/,
         signal: (pid) => {
           process.kill(pid, "SIGSTOP");
           second = trainInto("shared", {}, "--resume").finally(() => process.kill(pid, "SIGCONT"));
@@ -193,7 +193,7 @@ describe.runIf(process.platform === "linux")("a limit that is reached in mid-run
   it("on open files ends it with what to raise", slow, async () => {
     const { code, stderr } = await trainInto("files", {
       interrupt: {
-        on: /step 3\/40/,
+        on: /step +3\/40/,
         signal: whileStopped((pid) => lower(pid, `--nofile=${Math.floor(countFiles(pid) / 2)}`)),
       },
     });

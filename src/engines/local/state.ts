@@ -2,8 +2,9 @@
  * What a checkpoint of the local engine holds: trained weights, optimizer moments, and which model they belong to.
  * Folders are written by the run folder's rules (temporary name, then renamed); this module writes plain files.
  */
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeEmptyFolder } from "../../core/atomic-write.ts";
 import { CheckpointError } from "../../core/errors.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
 import { type NamedTensor, writeSafetensors } from "../../models/safetensors-writer.ts";
@@ -21,14 +22,12 @@ export interface EngineState {
 }
 
 /**
- * Writes `state` to the folder `dir`, which must be empty or absent.
+ * Writes `state` to the folder `dir`, which must be empty or absent, in one that is there.
  * @throws CheckpointError where it is neither, or can't be written
  */
 export async function writeState(dir: string, state: EngineState): Promise<void> {
   try {
-    await mkdir(dir, { recursive: true });
-    if ((await readdir(dir)).length > 0)
-      throw new Error("the folder is not empty; a state goes to a folder of its own");
+    await makeEmptyFolder(dir);
     await writeFiles(dir, state);
   } catch (cause) {
     throw new CheckpointError(

@@ -1,7 +1,8 @@
 /** What a checkpoint of a policy on a Tinker server holds here: where the weights and the optimizer's state are there. */
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { makeEmptyFolder } from "../../core/atomic-write.ts";
 import { CheckpointError } from "../../core/errors.ts";
 
 const stateFile = "engine.json";
@@ -22,8 +23,7 @@ export type SavedState = z.output<typeof stateSchema>;
 /** Writes `state` to the folder `dir`. @throws CheckpointError where it isn't empty or absent, or can't be written */
 export async function writeSavedState(dir: string, state: Omit<SavedState, "format" | "engine">): Promise<void> {
   try {
-    await mkdir(dir, { recursive: true });
-    if ((await readdir(dir)).length > 0) throw new Error("the folder is not empty");
+    await makeEmptyFolder(dir);
     const json: SavedState = { format: 1, engine: "tinker", ...state };
     await writeFile(join(dir, stateFile), `${JSON.stringify(json, null, 2)}\n`);
   } catch (cause) {

@@ -122,7 +122,9 @@ export class Policies {
     for (const sampler of own.slice(0, -keptSamplers)) await this.dropSampler(sampler);
     const current = own.slice(-keptSamplers).filter(({ version, stateDir }) => version === policy.version && !stateDir);
     if (current.length > 0) {
-      const stateDir = join(this.dir, "samplers", `${folderOf(id)}-${policy.version}`);
+      const samplersDir = join(this.dir, "samplers");
+      const stateDir = join(samplersDir, `${folderOf(id)}-${policy.version}`);
+      await mkdir(samplersDir, { recursive: true });
       await rm(stateDir, { recursive: true, force: true });
       await this.engineOf(id).saveState(stateDir);
       for (const sampler of current) sampler.stateDir = stateDir;
