@@ -12,8 +12,12 @@ export interface RecR1ErrorOptions {
 /** Longest message, in UTF-16 units: what a damaged file calls itself may be megabytes. */
 const maxMessage = 4000;
 
-const shorten = (message: string): string =>
-  message.length <= maxMessage ? message : `${message.slice(0, maxMessage - 200)} … ${message.slice(-150)}`;
+/** Cuts what is long in one word first, so that what is said around it stays. */
+function shorten(message: string): string {
+  if (message.length <= maxMessage) return message;
+  const cut = message.replace(/\S{400,}/g, (word) => `${word.slice(0, 200)} … ${word.slice(-100)}`);
+  return cut.length <= maxMessage ? cut : `${cut.slice(0, maxMessage - 1000)} … ${cut.slice(-990)}`;
+}
 
 /** Base of every error that rec-r1 throws on purpose. A message that is very long loses its middle. */
 export class RecR1Error extends Error {

@@ -274,15 +274,55 @@ async function takePolicyStep<E extends object>(
   step: number,
   ahead: RolloutsAhead<StepRollouts<E>>,
 ): Promise<StepOutcome> {
-  const { config, engine, recommender, folder, signal } = loop;
+  const { config, recommender } = loop;
 
-  // Rollouts. Those that stop the run are recorded, too: they say why.
   const missesBefore = recommender.stats.misses;
   const { rollouts, staleness, waitSeconds } = await ahead.take(step, loop.state.cursor);
   const { groups, spare, cursor, seconds } = rollouts;
   if (config.overlapSteps > 0) seconds.wait = waitSeconds;
   const batch_P = groups.map((group) => toBatchGroup(group, config));
   setAdvantages(batch_P, config);
+
+  // Rollouts are written while the engine learns from them, those that stop the run as well: they say why.
+  const [learnt, recorded] = await Promise.allSettled([
+    learnFrom(loop, step, { groups, spare, batch_P, staleness }),
+    recordRollouts(loop, step, { spare, batch_P }),
+  ]);
+  if (learnt.status === "rejected") throw learnt.reason;
+  if (recorded.status === "rejected") throw recorded.reason;
+
+  const { metrics, learningRate } = learnt.value;
+  const all = [...groups, ...spare];
+  const values = {
+    ...measureRollouts(all),
+    shortAnswers: shareOfShortAnswers(all, loop.task.topK),
+    ...metrics.summarise(),
+    learningRate,
+    ...(config.overlapSteps > 0 ? { staleness } : {}),
+  };
+  const cache = measureCache(recommender, missesBefore, all);
+  const rewrite = findBestRewrite(groups, loop.task);
+  Object.assign(seconds, learnt.value.seconds);
+  return { values, seconds, cursor, skipped: metrics.skipped > 0, cache, ...(rewrite ? { rewrite } : {}) };
+}
+
+/** A step's rollouts on their way to the loss. */
+interface Batch<E> {
+  groups: readonly Group<E>[];
+  spare: readonly Group<E>[];
+  batch_P: readonly BatchGroup<E>[];
+  /** Updates since the weights that sampled. */
+  staleness: number;
+}
+
+/** Writes a step's rollouts to the run folder. */
+async function recordRollouts<E extends object>(
+  { config, engine, folder, shown }: Loop<E>,
+  step: number,
+  { spare, batch_P }: Pick<Batch<E>, "spare" | "batch_P">,
+): Promise<void> {
+  // The engine has its request before this thread is busy with records.
+  await new Promise((resolve) => setImmediate(resolve));
   const every = config.recordTokensEvery;
   const tokenizer = every > 0 && (step === config.warmupSteps + 1 || step % every === 0) ? engine.tokenizer : undefined;
   const records = [...batch_P, ...spare.map((group) => toBatchGroup(group, config))].flatMap(
@@ -293,7 +333,19 @@ async function takePolicyStep<E extends object>(
     },
   );
   await folder.writeRollouts(step, records);
-  for (const { example, rollouts } of groups) await loop.shown.add(rollouts.map(({ hits }) => ({ example, hits })));
+  for (const { group } of batch_P) {
+    await shown.add(group.rollouts.map(({ hits }) => ({ example: group.example, hits })));
+  }
+}
+
+/** The update, or the updates, of a step. */
+async function learnFrom<E extends object>(
+  loop: Loop<E>,
+  step: number,
+  { groups, spare, batch_P, staleness }: Batch<E>,
+): Promise<{ metrics: UpdateMetrics; learningRate: number; seconds: Record<string, number> }> {
+  const { config, engine, recommender, signal } = loop;
+  const seconds: Record<string, number> = {};
   checkFailureShare([...groups, ...spare], config.maxFailureShare);
   if (config.recommenderCheckEvery > 0 && step % config.recommenderCheckEvery === 0) {
     await checkUnchanged(recommender, loop.fingerprint);
@@ -338,17 +390,7 @@ async function takePolicyStep<E extends object>(
   }
   seconds.learn = (performance.now() - start) / 1000;
 
-  const all = [...groups, ...spare];
-  const values = {
-    ...measureRollouts(all),
-    shortAnswers: shareOfShortAnswers(all, loop.task.topK),
-    ...metrics.summarise(),
-    learningRate: adam.learningRate,
-    ...(config.overlapSteps > 0 ? { staleness } : {}),
-  };
-  const cache = measureCache(recommender, missesBefore, all);
-  const rewrite = findBestRewrite(groups, loop.task);
-  return { values, seconds, cursor, skipped: metrics.skipped > 0, cache, ...(rewrite ? { rewrite } : {}) };
+  return { metrics, learningRate: adam.learningRate, seconds };
 }
 
 /** A group on its way to the loss. */

@@ -95,7 +95,11 @@ describe("a recommender behind a bad network", () => {
     const calm = await serve(0);
     const { engine } = makeParts();
     await train({ task: makeTask(), engine, recommender: await calm.open(), runDir: join(root, "calm"), ...options });
-    const outage = await serve(0, kinds);
+    // No kind that lets an answer through late: how many get one would depend on the order of requests.
+    const outage = await serve(
+      0,
+      kinds.filter((kind) => kind !== "delay"),
+    );
     const harmed = makeParts();
     const runDir = join(root, "outage");
     const attempt = train({
