@@ -75,6 +75,11 @@ async function readTitles(path: string, options: SequentialOptions): Promise<Tit
   return { search, exact, payloads };
 }
 
+function checkWordWeight({ wordWeight = 0 }: SequentialOptions): void {
+  if (Number.isFinite(wordWeight) && wordWeight >= 0) return;
+  throw new ConfigError("CONFIG_BAD_NUMBER", `sequential: wordWeight is ${wordWeight}; expected 0 or more.`);
+}
+
 export class SequentialRecommender implements Recommender {
   readonly name = "sequential";
   readonly #model: NextItems;
@@ -101,12 +106,17 @@ export class SequentialRecommender implements Recommender {
     catalogue: string,
     options: SequentialOptions & SuccessorOptions = {},
   ): Promise<SequentialRecommender> {
-    const { id = "id", text = ["title"], signal } = options;
-    const items: string[] = [];
-    const fields = { idField: id, textFields: text, ...(signal ? { signal } : {}) };
-    for await (const row of readCatalogueRows(catalogue, fields)) items.push(row.id);
-    const model = SuccessorModel.count(items, await readInteractions(histories, { signal }), options);
-    return SequentialRecommender.open(model, catalogue, options);
+    checkWordWeight(options);
+    const { signal } = options;
+    const interactions = await readInteractions(histories, { signal });
+    const titles = await readTitles(catalogue, options);
+    try {
+      const model = SuccessorModel.count([...titles.payloads.keys()], interactions, options);
+      return new SequentialRecommender(model, titles, options);
+    } catch (error) {
+      await titles.search.close();
+      throw error;
+    }
   }
 
   /**
@@ -119,11 +129,8 @@ export class SequentialRecommender implements Recommender {
     catalogue: string,
     options: SequentialOptions = {},
   ): Promise<SequentialRecommender> {
-    const { wordWeight = 0, signal } = options;
-    if (!(Number.isFinite(wordWeight) && wordWeight >= 0)) {
-      throw new ConfigError("CONFIG_BAD_NUMBER", `sequential: wordWeight is ${wordWeight}; expected 0 or more.`);
-    }
-    throwIfAborted(signal);
+    checkWordWeight(options);
+    throwIfAborted(options.signal);
     const loaded = typeof model === "string" ? await SequentialModel.load(model) : model;
     const titles = await readTitles(catalogue, options);
     const missing = loaded.items.find((id) => !titles.payloads.has(id));
