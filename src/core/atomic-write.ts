@@ -111,7 +111,8 @@ export async function makeEmptyFolder(path: string): Promise<void> {
   }
 }
 
-function isRunning(pid: number): boolean {
+/** Whether this machine has a process of that number. */
+export function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {

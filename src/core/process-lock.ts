@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { link, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { describeFileError, temporaryName } from "./atomic-write.ts";
+import { describeFileError, isRunning, temporaryName } from "./atomic-write.ts";
 
 export interface LockOwner {
   pid: number;
@@ -139,11 +139,7 @@ export async function readLivingOwner(path: string): Promise<LockOwner | undefin
 function isAlive(owner: LockOwner): boolean {
   // Another machine's processes can't be seen from here (network file systems): better to ask than to break its work.
   if (owner.host !== hostname()) return true;
-  try {
-    process.kill(owner.pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-  }
+  if (!isRunning(owner.pid)) return false;
   const startedAt = processStart(owner.pid);
   return startedAt === null || owner.startedAt === null || startedAt === owner.startedAt;
 }
