@@ -4,10 +4,12 @@
  *
  *     rec-r1 train examples/office-next-item/task.ts --data FOLDER --run runs/next
  *     rec-r1 eval runs/next --split test
+ *     rec-r1 compare examples/office-next-item/task.ts --data FOLDER --run runs/next --baselines all
  *
  * FOLDER (or the environment variable OFFICE_DATA) holds `items.jsonl`, lines of {"id", "title"}, and
  * `next-item.train.jsonl`, `next-item.valid.jsonl` and `next-item.test.jsonl`, lines of {"history": [item ids, oldest
- * first], "target": item id}.
+ * first], "target": item id}. OFFICE_SASREC names the folder of a SASRec model (rec-r1 sequential train), which comparisons
+ * need for the baseline of that name.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,10 +24,11 @@ import {
   type TaskContext,
 } from "rec-r1";
 import { LanceDbRecommender } from "rec-r1/recommenders/lancedb";
+import { SequentialRecommender } from "rec-r1/recommenders/sequential";
 
 interface Purchase {
   id: string;
-  /** Titles of the last purchases, oldest first, cut to their first words. */
+  /** Titles of what was bought, oldest first. */
   titles: readonly string[];
   relevant: readonly string[];
 }
@@ -65,6 +68,30 @@ export const config = {
   evalEvery: 20,
 };
 
+/** For comparisons: next-item models, which read all of a history and no text. */
+const wholeHistory = (purchase: object): string => (purchase as Purchase).titles.join("\n");
+export const baselines = {
+  sasrec: async (context: TaskContext) => {
+    const model = process.env.OFFICE_SASREC;
+    if (model === undefined) {
+      throw new ConfigError("NO_DATA", "Where is the SASRec model? Train one and name its folder in OFFICE_SASREC.");
+    }
+    return {
+      name: "SASRec",
+      recommender: await SequentialRecommender.open(model, dataFile("items.jsonl", context)),
+      query: wholeHistory,
+    };
+  },
+  counts: async (context: TaskContext) => ({
+    name: "counts of what came after what",
+    recommender: await SequentialRecommender.fromHistories(
+      dataFile("next-item.train.jsonl", context),
+      dataFile("items.jsonl", context),
+    ),
+    query: wholeHistory,
+  }),
+};
+
 export default (context: TaskContext) => {
   const titles = new Map(
     readLines<{ id: string; title: string }>(dataFile("items.jsonl", context)).map(({ id, title }) => [id, title]),
@@ -73,12 +100,15 @@ export default (context: TaskContext) => {
     readLines<{ history: string[]; target: string }>(dataFile(`next-item.${split}.jsonl`, context)).map(
       ({ history, target }, i) => ({
         id: `${split}-${i}`,
-        titles: history.slice(-shownTitles).map((item) => titles.get(item) ?? ""),
+        titles: history.map((item) => titles.get(item) ?? ""),
         relevant: [target],
       }),
     );
   const shown = ({ titles }: Purchase): string =>
-    titles.map((title) => title.split(/\s+/).slice(0, shownWords).join(" ")).join("\n");
+    titles
+      .slice(-shownTitles)
+      .map((title) => title.split(/\s+/).slice(0, shownWords).join(" "))
+      .join("\n");
   const last = ({ titles }: Purchase): string => titles.at(-1) ?? "";
   return defineTask<Purchase>({
     name: "office-next-item",
