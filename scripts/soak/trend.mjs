@@ -14,3 +14,8 @@ export function medianOf(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1];
 }
+
+/** A time for people: `formatMinutes(200)` is "3.3 minutes", below a minute seconds. */
+export function formatMinutes(seconds) {
+  return seconds < 60 ? `${Math.round(seconds)} s` : `${(seconds / 60).toFixed(1)} minutes`;
+}

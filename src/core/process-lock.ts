@@ -1,9 +1,10 @@
 /** One process at a time: a lock file that names its owner, taken over when that process is gone. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { link, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { link, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { describeFileError, isRunning, temporaryName } from "./atomic-write.ts";
+import { basename, dirname, join } from "node:path";
+import { describeFileError, isRunning, isTemporaryName, temporaryName } from "./atomic-write.ts";
 
 export interface LockOwner {
   pid: number;
@@ -19,6 +20,9 @@ export interface ProcessLock {
 
 /** A takeover that names nobody and lasts longer than this belongs to a process that died in it. */
 const takeoverTimeoutMs = 10_000;
+
+/** Nobody takes longer to write a few bytes: a temporary file that names nobody after this was cut off. */
+const cutOffAfterMs = 1000;
 
 /**
  * Takes the lock at `path`, unless a living process (or this one) holds it.
@@ -41,6 +45,7 @@ export async function tryProcessLock(
     const other = await takeOver(path, content);
     if (other) return { lock: null, owner: other.owner };
   }
+  await removeTemporaries(path);
   return {
     lock: {
       release: async () => {
@@ -110,6 +115,18 @@ async function clearGate(gate: string, dead: LockOwner | undefined): Promise<voi
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   } finally {
     await rm(aside, { force: true });
+  }
+}
+
+/** Removes what processes that were killed while they took the lock left beside it. */
+async function removeTemporaries(path: string): Promise<void> {
+  const folder = dirname(path);
+  const names = await readdir(folder).catch((): string[] => []);
+  for (const name of names.filter((name) => name.startsWith(`${basename(path)}.`) && isTemporaryName(name))) {
+    const temporary = join(folder, name);
+    const owner = await readOwner(temporary);
+    const isDead = owner ? !isAlive(owner) : (await ageOf(temporary)) > cutOffAfterMs;
+    if (isDead) await rm(temporary, { force: true }).catch(() => undefined);
   }
 }
 

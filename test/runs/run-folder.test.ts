@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -183,6 +183,26 @@ describe("run lock", () => {
     await writeFile(`${path}.takeover`, dead);
     await (await acquireRunLock(path)).release();
     expect(await readdir(root)).toEqual([]);
+  });
+
+  it("clears away what killed processes left beside it, and nothing of living ones", async () => {
+    const path = join(root, "run.lock");
+    const ofProcess = (pid: number): string => JSON.stringify({ pid, host: hostname(), startedAt: null, token: "x" });
+    await writeFile(`${path}.tmp-${2 ** 30}-0123abcd`, ofProcess(2 ** 30));
+    await writeFile(`${path}.takeover.tmp-${2 ** 30}-0123abcd`, ofProcess(2 ** 30));
+    await writeFile(`${path}.tmp-${2 ** 30}-4567abcd`, '{"pid": 12');
+    await utimes(`${path}.tmp-${2 ** 30}-4567abcd`, new Date(2020, 0), new Date(2020, 0));
+    const kept = [
+      `run.lock.tmp-${process.pid}-0123abcd`,
+      `run.lock.tmp-${2 ** 30}-89ababcd`,
+      `weights.tmp-${2 ** 30}-0123abcd`,
+    ];
+    await writeFile(join(root, kept[0] as string), ofProcess(process.pid));
+    // One that names nobody yet and was written just now.
+    await writeFile(join(root, kept[1] as string), "");
+    await writeFile(join(root, kept[2] as string), "");
+    await (await acquireRunLock(path)).release();
+    expect((await readdir(root)).sort()).toEqual(kept.sort());
   });
 
   it.each(["a dead process's", "no"])("goes to one of many who want it at once, from %s lock", async (before) => {

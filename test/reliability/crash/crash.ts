@@ -89,6 +89,7 @@ export async function runCrashTest({
     for (const { phase, us } of left.spans) spans.set(phase, [...(spans.get(phase) ?? []), us]);
     onEvent(`left alone: ${Object.keys(expected.files).length} files, ${describeSpans(spans)}`);
     const plans = choosePhases(random);
+    const startedAt = performance.now();
     while (report.kills < kills) {
       report.runs++;
       const trial = join(folder, `run-${report.runs}`);
@@ -121,7 +122,11 @@ export async function runCrashTest({
           report.failures.push(`run ${report.runs} (${told.join("; ")}): left ${leftovers.join(", ")}`);
       } else report.failures.push(`run ${report.runs} (${told.join("; ")}), then ended with ${code}:\n${stderr}`);
       for (const failure of report.failures.slice(failuresBefore)) onEvent(`failed: ${failure}`);
-      onEvent(`run ${report.runs}: ${told.join("; ")}. ${report.kills} kills, ${report.failures.length} failures`);
+      const minutes = (performance.now() - startedAt) / 60_000;
+      const minutesLeft = (minutes / Math.max(1, report.kills)) * (kills - report.kills);
+      onEvent(
+        `run ${report.runs}: ${told.join("; ")}. ${report.kills} of ${kills} kills, ${report.failures.length} failures, ${minutesLeft.toFixed(1)} minutes left`,
+      );
       await rm(trial, { recursive: true, force: true });
     }
     return report;
