@@ -18,6 +18,7 @@ export const timeout = 60_000 + 100 * cases;
 /** A case that takes longer hangs. The time limits of ours that are tried are shorter. */
 const hangMs = 60_000;
 const bytesPerInputByte = 200;
+const progressEveryMs = 20_000;
 
 export interface Fuzzed<T> {
   /** For messages. */
@@ -58,10 +59,18 @@ export async function fuzz<T>({
   const watchdog = new Watchdog(name);
   onTestFinished(() => watchdog.stop());
   let [tried, refused] = [0, 0];
+  const wanted = Math.ceil(share * cases);
+  const startedAt = performance.now();
+  let toldAt = startedAt;
   await fc.assert(
     fc.asyncProperty(inputs, async (input) => {
       watchdog.beginCase();
       tried++;
+      if (performance.now() - toldAt > progressEveryMs) {
+        toldAt = performance.now();
+        const minutesLeft = ((toldAt - startedAt) / tried / 60_000) * (wanted - tried);
+        console.log(`${name}: ${tried} of ${wanted} cases, ${refused} refused, ${minutesLeft.toFixed(1)} minutes left`);
+      }
       const before = process.memoryUsage();
       try {
         await run(input);
@@ -76,7 +85,7 @@ export async function fuzz<T>({
       if (grown > allowed) throw new Error(`${grown} bytes for an input of ${sizeOf(input)}`);
     }),
     {
-      numRuns: Math.ceil(share * cases),
+      numRuns: wanted,
       seed,
       interruptAfterTimeLimit: timeout - 30_000,
       markInterruptAsFailure: false,
