@@ -2,9 +2,12 @@
  * Next item: what does someone buy next, who bought these office products? Search over titles is asked by the title of
  * the last purchase; the policy reads the last purchases and writes words besides.
  *
- *     rec-r1 train examples/office-next-item/task.ts --data FOLDER --run runs/next
+ *     rec-r1 train examples/office-next-item/task.ts --data FOLDER --run runs/next --no-doctor
  *     rec-r1 eval runs/next --split test
  *     rec-r1 compare examples/office-next-item/task.ts --data FOLDER --run runs/next --baselines all
+ *
+ * Without --no-doctor the doctor stops it: some people buy the same after the same, so that a few held-out examples are
+ * in the training rows as well, those of other people.
  *
  * FOLDER (or the environment variable OFFICE_DATA) holds `items.jsonl`, lines of {"id", "title"}, and
  * `next-item.train.jsonl`, `next-item.valid.jsonl` and `next-item.test.jsonl`, lines of {"history": [item ids, oldest
