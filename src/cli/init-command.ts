@@ -74,7 +74,17 @@ export function define(command: Command): void {
     .option("--force", "write over files that exist; they are kept as NAME.bak")
     .option("--no-eval", "don't measure the raw queries")
     .option("--json", "print the result as one JSON object on the last line")
-    .addHelpText("after", "\n  rec-r1 init shop --catalogue products.csv --queries clicks.csv --yes")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  rec-r1 init shop                                                      asks for everything
+  rec-r1 init shop --catalogue products.csv --queries clicks.csv --yes  asks nothing
+  rec-r1 init shop --catalogue products.csv --queries clicks.csv --recommender opensearch --url http://localhost:9200 --index products
+
+Columns are recognised by what they are called: query; sku, product_id, clicked_id …; clicks; position; impressions.
+Writes task.ts, README.md and the splits, and measures the users' own words. See docs/tutorial.md, docs/click-logs.md.`,
+    )
     .action(init);
 }
 

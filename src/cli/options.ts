@@ -12,7 +12,8 @@ export function addSchemaOptions(command: Command, schema: ConfigSchema): void {
   for (const option of listOptions(schema)) {
     const description = describe(option);
     if (option.type === "boolean") {
-      command.addOption(new Option(option.flag, description));
+      const off = option.defaultValue === true ? `; off: ${option.flag.replace("--", "--no-")}` : "";
+      command.addOption(new Option(option.flag, description.replace(/\)$/, `${off})`)));
       command.addOption(new Option(option.flag.replace("--", "--no-"), `not ${option.flag}`).hideHelp());
     } else {
       const argument = option.type === "string" ? (option.choices ? "<name>" : "<text>") : "<number>";

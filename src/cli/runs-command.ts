@@ -1,6 +1,7 @@
 /** `rec-r1 runs`: the runs of a folder in a table. */
 import { relative } from "node:path";
 import type { Command } from "commander";
+import { ConfigError, RecR1Error } from "../core/errors.ts";
 import { renderText } from "../eval/comparison/tables.ts";
 import { summariseRuns } from "../runs/list-runs.ts";
 import type { RunSummary } from "../runs/list-runs.ts";
@@ -14,7 +15,14 @@ export function define(command: Command): void {
 }
 
 async function listRuns(folder: string, { json }: { json?: boolean }): Promise<void> {
-  const { runs, unreadable } = await summariseRuns(folder);
+  const { runs, unreadable } = await summariseRuns(folder).catch((error: unknown) => {
+    if (!(error instanceof RecR1Error) || error.code !== "NOT_FOUND") throw error;
+    throw new ConfigError(
+      "NO_RUNS_FOLDER",
+      `There is no folder ${folder} to list runs of. Start one with: rec-r1 train TASK --run ${folder}/NAME, or give the folder that has them.`,
+      { cause: error },
+    );
+  });
   if (json) {
     process.stdout.write(`${JSON.stringify({ folder, runs, unreadable })}\n`);
     return;

@@ -42,6 +42,18 @@ export function define(command: Command): void {
     .option("--config <file>", "JSON file of the options below, in camelCase")
     .option("--data <folder>", "handed to the task file, for those that read their data from a folder")
     .option("--json", "print the result as one JSON object on the last line")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  rec-r1 train task.ts --run runs/first --steps 40        Ctrl-C stops it, --resume goes on to the same result
+  rec-r1 train task.ts --run runs/first --resume
+  rec-r1 train task.ts --run runs/second --learning-rate 3e-4 --group-size 16 --max-minutes 30
+  rec-r1 show runs/first                                  curves and rollouts; rec-r1 dashboard: in a browser
+
+What a task file says in its "config" goes before these defaults, a flag before both. See docs/tutorial.md and, where the
+reward stays flat, docs/troubleshooting.md.`,
+    )
     .action(async (task: string, flags: TrainFlags) => runTrain(task, flags, command));
   addSchemaOptions(command, launchConfigSchema);
 }

@@ -68,7 +68,10 @@ function judgeRepetition(words: readonly string[]): Suspicion | undefined {
   if (words.length < repeatWords) return undefined;
   const different = new Set(words).size;
   if (different / words.length < differentShare) {
-    return { kind: "repetition", reason: `Only ${different} of its ${words.length} words are different.` };
+    return {
+      kind: "repetition",
+      reason: `Its ${words.length} words are ${different} different ${different === 1 ? "word" : "words"}.`,
+    };
   }
   const counts = new Map<string, number>();
   for (let i = 0; i + 3 <= words.length; i++) {

@@ -55,7 +55,7 @@ describe("rec-r1 runs", () => {
     await mkdir(join(folder, "empty"));
     expect((await runInProcess("runs", join(folder, "empty"))).stdout).toMatch(/has no runs.*rec-r1 train/);
     const { stderr, code } = await runInProcess("runs", join(folder, "nowhere"));
-    expect(stderr).toMatch(/Could not list .*nowhere: no such file or folder/);
+    expect(stderr).toMatch(/There is no folder .*nowhere to list runs of\. Start one with: rec-r1 train/);
     expect(code).toBe(1);
   });
 });

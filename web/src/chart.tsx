@@ -48,7 +48,7 @@ function layOut(lines: readonly ChartLine[], smoothing: number, colours: ReturnT
   const tables: uPlot.AlignedData[] = [];
   const series: uPlot.Series[] = [{}];
   const bands: uPlot.Band[] = [];
-  const read: { at: number; line: ChartLine }[] = [];
+  const read: { measured: number; smoothed?: number; line: ChartLine }[] = [];
   const add = (x: number[], y: (number | null)[], options: uPlot.Series): number => {
     tables.push([x, y] as uPlot.AlignedData);
     series.push({ spanGaps: true, points: { show: false }, ...options });
@@ -63,14 +63,14 @@ function layOut(lines: readonly ChartLine[], smoothing: number, colours: ReturnT
       const low = add(line.x, line.low, { stroke: "transparent", width: 0 });
       bands.push({ series: [high, low], fill: `${stroke}26` });
     }
-    if (isSmoothed) add(line.x, line.y, { stroke: `${stroke}40`, width: 1 });
-    const at = add(line.x, isSmoothed ? smooth(line.y, smoothing) : line.y, {
+    const thin = isSmoothed ? add(line.x, line.y, { stroke: `${stroke}40`, width: 1 }) : undefined;
+    const thick = add(line.x, isSmoothed ? smooth(line.y, smoothing) : line.y, {
       stroke,
       width: 2,
       ...(isDashed ? { dash: [5, 4] } : {}),
       points: { show: isMarked || line.x.length < 2, size: 5, fill: stroke },
     });
-    read.push({ at, line: entry });
+    read.push(thin === undefined ? { measured: thick, line: entry } : { measured: thin, smoothed: thick, line: entry });
   }
   const data = tables.length === 0 ? ([[]] as unknown as uPlot.AlignedData) : uPlot.join(tables);
   return { data, series, bands, read };
@@ -128,7 +128,11 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
   const xs = laid.data[0] ?? [];
   const last = xs.length - 1;
   const at = index === null || index > last ? null : index;
-  const readings = laid.read.map(({ at: series, line }) => ({ line, value: readAt(laid.data, series, at ?? last) }));
+  const readings = laid.read.map(({ measured, smoothed, line }) => ({
+    line,
+    value: readAt(laid.data, measured, at ?? last),
+    smooth: smoothed === undefined ? null : readAt(laid.data, smoothed, at ?? last),
+  }));
   const where =
     at === null ? "last" : axis === "step" ? `step ${xs[at]}` : `after ${formatSeconds((xs[at] as number) * 60)}`;
   const summary = readings
@@ -157,9 +161,7 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
     <figure class="chart">
       <figcaption>
         <h3>{title}</h3>
-        <span class="hint" title={hint}>
-          {hint}
-        </span>
+        <span class="hint">{hint}</span>
       </figcaption>
       {last < 0 ? (
         <p class="none">No values yet</p>
@@ -180,7 +182,7 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
           />
           <p class="readout">
             <span class="where">{where}</span>
-            {readings.map(({ line, value }) => (
+            {readings.map(({ line, value, smooth: smoothed }) => (
               <span key={`${line.run} ${line.name}`} class="reading">
                 <span
                   class={`swatch line-${(line.colour % 6) + 1}${line.isDashed ? " dashed" : ""}`}
@@ -188,6 +190,7 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
                 />
                 {line.name} <b>{formatNumber(value)}</b>
                 {unit}
+                {smoothed !== null && <span class="smoothed"> smooth {formatNumber(smoothed)}</span>}
               </span>
             ))}
           </p>

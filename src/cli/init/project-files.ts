@@ -134,15 +134,13 @@ ${raw.high.toFixed(4)}, ${raw.queries} queries); ${raw.empty} of them find nothi
     : `The users' own words were not measured yet: \`rec-r1 doctor task.ts\` looks whether the search engine answers.`;
   return `# ${oneLine(name)}
 
-A language model that rewrites queries for the search engine behind ${recommender.kind}, trained with
-[rec-r1](https://www.npmjs.com/package/rec-r1) on ${metric.name}.
+A language model that rewrites queries for the search engine behind ${recommender.kind}, trained with rec-r1
+on ${metric.name}.
 
-| file          | what it is                                                    |
-| ------------- | ------------------------------------------------------------- |
-| \`task.ts\`     | the task: prompt, how an answer becomes a query, reward       |
-| \`train.jsonl\` | ${examples.train} queries to learn from                        |
-| \`valid.jsonl\` | ${examples.valid} queries that pick the best policy            |
-| \`test.jsonl\`  | ${examples.test} queries that only the final comparison uses   |
+- \`task.ts\`: the task: prompt, how an answer becomes a query, reward
+- \`train.jsonl\`: ${examples.train} queries to learn from
+- \`valid.jsonl\`: ${examples.valid} queries that pick the best policy
+- \`test.jsonl\`: ${examples.test} queries that only the final comparison uses
 
 ${origin.map((line) => `${oneLine(line)}\n`).join("")}
 ## Where it starts

@@ -83,6 +83,7 @@ export function formatDiagnosis(diagnosis: Diagnosis): string {
     if (advice !== "") lines.push(`${" ".repeat(width + 8)}> ${advice}`);
   }
   const count = (status: CheckStatus): number => outcomes.filter((outcome) => outcome.status === status).length;
-  lines.push(`${count("error")} errors, ${count("warning")} warnings, ${count("skipped")} not tried`);
+  const counted = (status: CheckStatus): string => `${count(status)} ${status}${count(status) === 1 ? "" : "s"}`;
+  lines.push(`${counted("error")}, ${counted("warning")}, ${count("skipped")} not tried`);
   return `${lines.join("\n")}\n`;
 }

@@ -182,7 +182,7 @@ code { font: 0.875rem/1.7 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans
 }
 @media print {
   @page { margin: 15mm; }
-  :root { font-size: 9pt; }
+  :root { --paper: #fff; font-size: 9pt; }
   body { padding: 0; max-width: none; }
   .charts { grid-template-columns: 1fr 1fr; }
   .figures { grid-template-columns: repeat(3, 1fr); }

@@ -274,7 +274,7 @@ describe("suspects", () => {
     expect(report.examined).toBe(100 + 8 * 48);
     expect(report.counts.repetition).toBeGreaterThan(0);
     const [first] = report.suspects.filter(({ kind }) => kind === "repetition");
-    expect(first?.reason).toMatch(/^Only 1 of its 12 words/);
+    expect(first?.reason).toMatch(/^Its 12 words are 1 different word\.$/);
     expect(report.catalogueWords).toBeGreaterThan(100);
   });
 });
