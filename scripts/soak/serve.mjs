@@ -199,7 +199,7 @@ try {
   const seconds = 60 * minutes;
   const ticksPerLine = minutes > 5 ? 12 : 2;
   const calm = await load(0.8 * capacity, seconds, (second, tally) => {
-    if (interrupted) throw new Error("stopped, without a verdict");
+    if (interrupted) throw new Error("stopped");
     memory.push([second, memoryOfServer()]);
     if (memory.length % ticksPerLine !== 0) return;
     console.log(
@@ -230,6 +230,9 @@ try {
   await wait(1000);
   const files = filesOfServer();
   expect(files <= filesAtFirst + 1, `open files: ${filesAtFirst} before the first request, ${files} after the last`);
+} catch (error) {
+  if (!interrupted) throw error;
+  console.log("stopped, without a verdict");
 } finally {
   server.child.kill("SIGINT");
   const code = await server.ended;
@@ -237,6 +240,7 @@ try {
   if (server.said.stderr !== "") console.log(`it said: ${server.said.stderr.slice(0, 2000)}`);
   await rm(folder, { recursive: true, force: true });
 }
+if (interrupted) process.exit(130);
 const isGood = results.every((isFine) => isFine);
 console.log(isGood ? "passed" : "failed");
 process.exitCode = isGood ? 0 : 1;
