@@ -26,12 +26,12 @@ const cutOffAfterMs = 1000;
 
 /**
  * Takes the lock at `path`, unless a living process (or this one) holds it.
- * @returns the lock, or who has it (undefined where that can't be read)
+ * @returns the lock, and who died with it, if anybody; or who has it (undefined where that can't be read)
  * @throws RecR1Error where the file can't be written
  */
 export async function tryProcessLock(
   path: string,
-): Promise<{ lock: ProcessLock } | { lock: null; owner: LockOwner | undefined }> {
+): Promise<{ lock: ProcessLock; dead: LockOwner | undefined } | { lock: null; owner: LockOwner | undefined }> {
   const mine: LockOwner = {
     pid: process.pid,
     host: hostname(),
@@ -39,9 +39,11 @@ export async function tryProcessLock(
     token: randomBytes(8).toString("hex"),
   };
   const content = JSON.stringify(mine);
+  let dead: LockOwner | undefined;
   if (!(await createExclusively(path, content))) {
     const owner = await readOwner(path);
     if (owner && isAlive(owner)) return { lock: null, owner };
+    dead = owner;
     const other = await takeOver(path, content);
     if (other) return { lock: null, owner: other.owner };
   }
@@ -52,6 +54,7 @@ export async function tryProcessLock(
         if ((await readOwner(path))?.token === mine.token) await rm(path, { force: true });
       },
     },
+    dead,
   };
 }
 

@@ -71,7 +71,8 @@ export class Session {
       const session = await runtime.InferenceSession.create(model as string, {
         graphOptimizationLevel: "basic",
         executionMode: "sequential",
-        logSeverityLevel: 3,
+        // What fails is thrown; onnxruntime needn't write it to the terminal as well.
+        logSeverityLevel: 4,
         // A memory pattern is one block for a whole run: runs of ever new sizes would leave the arena in pieces.
         enableMemPattern: false,
         ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),

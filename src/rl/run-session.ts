@@ -58,8 +58,12 @@ export interface SessionOptions<E extends object> {
  */
 export async function openSession<E extends object>(options: SessionOptions<E>): Promise<Session<E>> {
   const { task, recommender, engine, runDir, config, resume, onEvent } = options;
-  const { folder, manifest } = await RunFolder.open(runDir, { resume });
+  const { folder, manifest, dead } = await RunFolder.open(runDir, { resume });
   try {
+    if (dead) {
+      const message = `Process ${dead.pid}, which worked on ${runDir}, ended without a word: it was killed, ran out of memory, or the machine went down. What it did after its last checkpoint is done again.`;
+      onEvent({ kind: "warning", message });
+    }
     const load = (split: SplitName): Promise<LoadedExample<E>[]> =>
       loadCheckedSplit(task, split, recommender, config.maxMissingShare, (missing) =>
         onEvent({ kind: "warning", message: describeMissing(split, missing) }),

@@ -15,6 +15,7 @@ import {
 import { CheckpointError } from "../core/errors.ts";
 import { appendJsonLines, readJsonLog, toJsonLine } from "../core/json-lines.ts";
 import { readLivingOwner } from "../core/process-lock.ts";
+import type { LockOwner } from "../core/process-lock.ts";
 import {
   pruneCheckpoints,
   readCheckpoint,
@@ -62,12 +63,13 @@ export class RunFolder {
 
   /**
    * Opens `dir` for writing. A new run needs an absent or empty folder; with `resume` it may hold a run already.
+   * @returns the folder, what is run in it, and the process that died in the middle of it, if any
    * @throws CheckpointError `RUN_EXISTS`, `RUN_IN_USE`, `RUN_FOREIGN`; RecR1Error `NO_PERMISSION` …
    */
   static async open(
     dir: string,
     { resume }: { resume: boolean },
-  ): Promise<{ folder: RunFolder; manifest: RunManifest | undefined }> {
+  ): Promise<{ folder: RunFolder; manifest: RunManifest | undefined; dead: LockOwner | undefined }> {
     await makeFolder(dirname(resolve(dir)));
     // What users asked and a model answered is nobody else's; a folder that is there keeps its mode.
     await mkdir(dir, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
@@ -79,7 +81,7 @@ export class RunFolder {
       if (manifest && !resume) throw runExists(dir);
       if (!manifest) await refuseForeignFiles(dir);
       await removeLeftovers(dir);
-      return { folder: new RunFolder(dir, lock), manifest };
+      return { folder: new RunFolder(dir, lock), manifest, dead: lock.dead };
     } catch (error) {
       await lock.release();
       throw error;

@@ -2,7 +2,10 @@
 import { CheckpointError } from "../core/errors.ts";
 import { type LockOwner, type ProcessLock, tryProcessLock } from "../core/process-lock.ts";
 
-export type RunLock = ProcessLock;
+/** The lock, and the process that died with it before, if any. */
+export interface RunLock extends ProcessLock {
+  readonly dead: LockOwner | undefined;
+}
 
 /**
  * Takes the lock at `path`.
@@ -10,7 +13,7 @@ export type RunLock = ProcessLock;
  */
 export async function acquireRunLock(path: string): Promise<RunLock> {
   const taken = await tryProcessLock(path);
-  if (taken.lock) return taken.lock;
+  if (taken.lock) return { ...taken.lock, dead: taken.dead };
   throw inUse(path, taken.owner);
 }
 

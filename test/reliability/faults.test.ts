@@ -1,7 +1,7 @@
 /** What a machine does to a training: the disk fills up, a folder goes away, a limit is reached, the clock is set back. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -52,7 +52,7 @@ async function outcomeOf(name: string): Promise<Record<string, string>> {
 }
 
 /** Resumes a run that was cut off, and expects what an undisturbed one gives; its last checkpoint has to be whole. */
-async function expectWholeAfterResume(name: string): Promise<void> {
+async function expectWholeAfterResume(name: string): Promise<CliResult> {
   const damaged: string[] = [];
   const newest = await readNewestRunCheckpoint(join(folder, name), (error) => damaged.push(error.message));
   expect(damaged).toEqual([]);
@@ -61,6 +61,7 @@ async function expectWholeAfterResume(name: string): Promise<void> {
   expect(resumed.stderr).toMatch(new RegExp(`resumed after step ${newest?.step}`));
   expect(resumed.code, resumed.stderr).toBe(0);
   expect(await outcomeOf(name)).toEqual(await outcomeOf("whole"));
+  return resumed;
 }
 
 /** Does something to a process's world while it stands still. */
@@ -200,6 +201,40 @@ describe.runIf(process.platform === "linux")("a limit that is reached in mid-run
     expect(stderr).toMatch(/too many open files\. Raise the limit \(ulimit -n\)\..*\[TOO_MANY_FILES\]/);
     expect(code).toBe(1);
     await expectWholeAfterResume("files");
+  });
+
+  /** Address space in use and bytes of data, in bytes. */
+  const memoryOf = (pid: number, name: "VmSize" | "VmData"): number =>
+    1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+
+  it("on memory, which may end Node on the spot, loses nothing", slow, async () => {
+    const { code } = await trainInto("memory", {
+      interrupt: {
+        on: /step +3\/40/,
+        signal: whileStopped((pid) => lower(pid, `--data=${Math.floor(memoryOf(pid, "VmData") / 2)}`)),
+      },
+    });
+    expect(code).not.toBe(0);
+    const { stderr } = await expectWholeAfterResume("memory");
+    // An error that could still be caught has code 1, and was told by the process itself.
+    if (code !== 1) expect(stderr).toMatch(/Process \d+.*ended without a word: it was killed, ran out of memory/);
+  });
+
+  it("on memory that a step doesn't fit into is told before the first one", slow, async () => {
+    const args = [
+      ...["train", "task.ts", "--data", folder, "--model", "model", "--threads", "1", "--run", join(folder, "large")],
+      ...["--steps", "1", "--group-size", "256", "--max-tokens", "100", "--eval-every", "0"],
+    ];
+    const { code, stderr } = await runProcess(folder, args, {
+      interrupt: {
+        on: /: 1 steps?/,
+        signal: whileStopped((pid) => lower(pid, `--as=${memoryOf(pid, "VmSize") + 64 * 2 ** 20}`)),
+      },
+    });
+    expect(stderr).toMatch(/There is not enough memory.*Use smaller batches.*\[ENGINE_MEMORY\]/s);
+    expect(code).toBe(1);
+    const resumed = await runProcess(folder, [...args, "--resume"]);
+    expect(resumed.code, resumed.stderr).toBe(0);
   });
 });
 
