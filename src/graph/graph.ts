@@ -103,6 +103,11 @@ export class Graph {
     return this.initializer("float32", shape, new Uint8Array(values.buffer));
   }
 
+  /** A single float64 number, shape `[]`. */
+  constantFloat64(value: number): Value {
+    return this.initializer("float64", [], new Uint8Array(Float64Array.of(value).buffer));
+  }
+
   /** An int64 constant; shape `[]` for a single number. */
   constantInt64(data: number | readonly number[]): Value {
     const list = typeof data === "number" ? [data] : data;

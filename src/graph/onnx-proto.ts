@@ -66,7 +66,7 @@ const schema: protobuf.INamespace = {
 const modelType = protobuf.Root.fromJSON(schema).lookupType("ModelProto");
 
 /** ONNX's numbers for element types. */
-export const onnxElementTypes = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 } as const;
+export const onnxElementTypes = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, float64: 11 } as const;
 
 /** ONNX's numbers for attribute types. */
 export const onnxAttributeTypes = { float: 1, int: 2, string: 3, ints: 7 } as const;

@@ -3,7 +3,15 @@
  * onnxruntime's own. Gradients are in gradients.ts.
  */
 import { EngineError } from "../core/errors.ts";
-import { type Attribute, type Dimension, microsoftDomain, type OutputSpec, type Value } from "./graph.ts";
+import {
+  type Attribute,
+  type Dimension,
+  type ElementType,
+  microsoftDomain,
+  type OutputSpec,
+  type Value,
+} from "./graph.ts";
+import { onnxElementTypes } from "./onnx-proto.ts";
 
 function single(
   opType: string,
@@ -51,8 +59,12 @@ export const Sigmoid = (x: Value): Value => unary("Sigmoid", x);
 /** 1 where a ≤ b, else 0, float32; carries no gradient. */
 export function LessOrEqual(a: Value, b: Value): Value {
   const shape = broadcastShapes(a.shape, b.shape);
-  const mask = single("LessOrEqual", [a, b], {}, { type: "bool", shape });
-  return single("Cast", [mask], { to: 1 }, { type: "float32", shape });
+  return Cast(single("LessOrEqual", [a, b], {}, { type: "bool", shape }), "float32");
+}
+
+/** The same numbers as another type; carries no gradient. */
+export function Cast(x: Value, type: ElementType): Value {
+  return single("Cast", [x], { to: onnxElementTypes[type] }, { type, shape: x.shape });
 }
 
 /** x · sigmoid(x), also named swish (onnxruntime's QuickGelu with alpha 1). */
@@ -123,14 +135,34 @@ export const LogSoftmax = (x: Value): Value =>
 
 /** Sum over `axes`, kept as size 1. */
 export function ReduceSum(x: Value, axes: readonly number[]): Value {
-  const shape = x.shape.map((size, axis) => (axes.some((a) => a === axis || a + x.shape.length === axis) ? 1 : size));
-  return single("ReduceSum", [x, x.graph.constantInt64(axes)], { keepdims: 1 }, { type: x.type, shape });
+  return single("ReduceSum", [x, x.graph.constantInt64(axes)], { keepdims: 1 }, reducedSpec(x, x.type, axes));
+}
+
+/** Maximum over `axes`, kept as size 1; carries no gradient. */
+export function ReduceMax(x: Value, axes: readonly number[]): Value {
+  return single("ReduceMax", [x, x.graph.constantInt64(axes)], { keepdims: 1 }, reducedSpec(x, x.type, axes));
+}
+
+/** Where the maximum over the last axis is, `[.., 1]` int64, the first place on ties; carries no gradient. */
+export function ArgMax(x: Value): Value {
+  return single("ArgMax", [x], { axis: -1, keepdims: 1, select_last_index: 0 }, reducedSpec(x, "int64", [-1]));
+}
+
+/** Sums up to each place of the last axis, that place included unless `exclusive`; carries no gradient. */
+export function CumSum(x: Value, { exclusive = false }: { exclusive?: boolean } = {}): Value {
+  const attributes = { exclusive: Number(exclusive), reverse: 0 };
+  return single("CumSum", [x, x.graph.constantInt64(-1)], attributes, { type: x.type, shape: x.shape });
 }
 
 /** Mean over `axes`, kept as size 1. */
 export function ReduceMean(x: Value, axes: readonly number[]): Value {
-  const shape = x.shape.map((size, axis) => (axes.some((a) => a === axis || a + x.shape.length === axis) ? 1 : size));
-  return single("ReduceMean", [x, x.graph.constantInt64(axes)], { keepdims: 1 }, { type: x.type, shape });
+  return single("ReduceMean", [x, x.graph.constantInt64(axes)], { keepdims: 1 }, reducedSpec(x, x.type, axes));
+}
+
+/** Shape of `x` with size 1 along `axes`. */
+function reducedSpec(x: Value, type: ElementType, axes: readonly number[]): OutputSpec {
+  const isReduced = (axis: number): boolean => axes.some((a) => a === axis || a + x.shape.length === axis);
+  return { type, shape: x.shape.map((size, axis) => (isReduced(axis) ? 1 : size)) };
 }
 
 /**
@@ -181,6 +213,12 @@ export function Gather(x: Value, indices: Value): Value {
 /** For each row of `x` `[N, V]` the element at its index, `indices` `[N, 1]` int64 → `[N, 1]`. */
 export function GatherElements(x: Value, indices: Value): Value {
   return single("GatherElements", [x, indices], { axis: 1 }, { type: x.type, shape: indices.shape });
+}
+
+/** For each row of `x` `[N, K, ..]` what is at its index along axis 1, `indices` `[N, 1]` int64 → `[N, ..]`. */
+export function GatherND(x: Value, indices: Value): Value {
+  const shape = [x.shape[0] as Dimension, ...x.shape.slice(2)];
+  return single("GatherND", [x, indices], { batch_dims: 1 }, { type: x.type, shape });
 }
 
 /** Zeros in the shape that `like` has when the graph runs. */

@@ -8,13 +8,14 @@ import { describeFileError } from "../core/atomic-write.ts";
 import { EngineError } from "../core/errors.ts";
 import type { Graph } from "./graph.ts";
 
-/** A tensor's numbers with its shape; float32, int64 or int32 by the array's type. */
-export interface TensorData<T extends Float32Array | BigInt64Array | Int32Array = Float32Array> {
+/** A tensor's numbers with its shape; float32, float64, int64 or int32 by the array's type. */
+export interface TensorData<T extends Float32Array | Float64Array | BigInt64Array | Int32Array = Float32Array> {
   shape: readonly number[];
   data: T;
 }
 
-export type AnyTensor = TensorData<Float32Array> | TensorData<BigInt64Array> | TensorData<Int32Array>;
+export type AnyTensor =
+  TensorData<Float32Array> | TensorData<Float64Array> | TensorData<BigInt64Array> | TensorData<Int32Array>;
 
 export interface SessionOptions {
   /** Threads within one operator. Default: onnxruntime's own choice (the physical cores). */
@@ -155,6 +156,7 @@ export class Session {
   private toOrt(tensor: AnyTensor): OrtTensor {
     const { Tensor } = this.runtime;
     if (tensor.data instanceof Float32Array) return new Tensor("float32", tensor.data, tensor.shape);
+    if (tensor.data instanceof Float64Array) return new Tensor("float64", tensor.data, tensor.shape);
     if (tensor.data instanceof Int32Array) return new Tensor("int32", tensor.data, tensor.shape);
     return new Tensor("int64", tensor.data, tensor.shape);
   }

@@ -15,9 +15,11 @@ import {
   promptAttention,
 } from "./attention.ts";
 import type { LossShape } from "../loss-settings.ts";
+import { drawTokens, likeliestTokens } from "./draw-in-graph.ts";
 import { buildLoss, type LossInputs, lossReads } from "./losses.ts";
 import { scoreTokens } from "./scoring.ts";
-import { finalNorm, gatherRows, transformer, transformerInputs } from "./transformer.ts";
+import { columnProducts } from "./linear.ts";
+import { type Attend, finalNorm, gatherRows, transformer, transformerInputs } from "./transformer.ts";
 import { headName, type Training, WeightInputs } from "./weight-inputs.ts";
 
 export interface BuiltGraph {
@@ -52,10 +54,32 @@ function promptInputs(graph: Graph, { heads, kvHeads }: ModelConfig): PromptIndi
 }
 
 /**
- * Prompts → keys and values of every layer L, `prefixKeys.L`, `prefixValues.L` `[1, kvHeads, F, D]` and
- * `promptKeys.L`, `promptValues.L` `[P, kvHeads, T, D]`, and `probabilities` `[P, vocab]` of what follows.
+ * How the next tokens are chosen: drawn from the whole distribution or the likeliest, both in the graph, which gives `tokens`
+ * `[N, 1]` int64 and `tokenProbabilities` `[N, 1]`; or elsewhere, from the `probabilities` `[N, vocab]` that it gives then.
  */
-export function buildPrefillGraph(config: ModelConfig): BuiltGraph {
+export type Choosing = "draw" | "greedy" | "elsewhere";
+
+/** Makes outputs of what {@link Choosing} says, of `distribution` `[N, vocab]`; `draw` takes `uniforms` `[N, 1]` float64. */
+function outputNextTokens(distribution: Value, choosing: Choosing): void {
+  const { graph, shape } = distribution;
+  if (choosing === "elsewhere") {
+    graph.output("probabilities", distribution);
+    return;
+  }
+  const { tokens, probabilities: ofTokens } =
+    choosing === "greedy"
+      ? likeliestTokens(distribution)
+      : drawTokens(distribution, graph.input("uniforms", "float64", [shape[0] as string, 1]));
+  graph.output("tokens", tokens);
+  graph.output("tokenProbabilities", ofTokens);
+}
+
+/**
+ * Prompts → keys and values of every layer L, `prefixKeys.L`, `prefixValues.L` `[1, kvHeads, F, D]` and
+ * `promptKeys.L`, `promptValues.L` `[P, kvHeads, T, D]`, and the first tokens of S completions, whose prompts `samplePrompts`
+ * `[S]` int64 names.
+ */
+export function buildPrefillGraph(config: ModelConfig, choosing: Choosing): BuiltGraph {
   const graph = new Graph();
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
@@ -70,12 +94,13 @@ export function buildPrefillGraph(config: ModelConfig): BuiltGraph {
     graph.output(`promptValues.${layer}`, promptValues);
     return rows;
   });
-  graph.output("probabilities", probabilities(weights, config, Gather(hidden, lastRows), inverseTemperature));
+  const following = probabilities(weights, config, Gather(hidden, lastRows), inverseTemperature);
+  outputNextTokens(Gather(following, graph.input("samplePrompts", "int64", ["S"])), choosing);
   return { graph, weightNames: [...weights.all.keys()] };
 }
 
-/** One step of N running completions → `newKeys.L`, `newValues.L` `[N, kvHeads, 1, D]`, `probabilities` `[N, vocab]`. */
-export function buildDecodeGraph(config: ModelConfig): BuiltGraph {
+/** One step of N running completions → `newKeys.L`, `newValues.L` `[N, kvHeads, 1, D]`, and their next tokens. */
+export function buildDecodeGraph(config: ModelConfig, choosing: Choosing): BuiltGraph {
   const graph = new Graph();
   const weights = new WeightInputs(graph);
   const inputs = transformerInputs(graph, config);
@@ -89,7 +114,7 @@ export function buildDecodeGraph(config: ModelConfig): BuiltGraph {
     promptScoreSizes: graph.input("promptScoreSizes", "int64", [2]),
   };
   const inverseTemperature = graph.input("inverseTemperature", "float32", []);
-  const hidden = transformer(weights, config, inputs, (projected, layer) => {
+  const attend: Attend = (projected, layer) => {
     const decode: DecodeInputs = {
       ...shared,
       promptKeys: graph.input(`promptKeys.${layer}`, "float32", ["P", kvHeads, "T", headDim]),
@@ -101,8 +126,9 @@ export function buildDecodeGraph(config: ModelConfig): BuiltGraph {
     graph.output(`newKeys.${layer}`, newK);
     graph.output(`newValues.${layer}`, newV);
     return rows;
-  });
-  graph.output("probabilities", probabilities(weights, config, hidden, inverseTemperature));
+  };
+  const hidden = transformer(weights, config, inputs, attend, { products: columnProducts });
+  outputNextTokens(probabilities(weights, config, hidden, inverseTemperature), choosing);
   return { graph, weightNames: [...weights.all.keys()] };
 }
 
@@ -119,13 +145,9 @@ function scoreGraph(config: ModelConfig, chunks: number, training?: Training) {
     completionKeySizes: graph.input("completionKeySizes", "int64", [3]),
     ownScoreSizes: graph.input("ownScoreSizes", "int64", [4]),
   };
-  const hidden = transformer(
-    weights,
-    config,
-    inputs,
-    (projected) => packedAttention(projected, indices, config),
+  const hidden = transformer(weights, config, inputs, (projected) => packedAttention(projected, indices, config), {
     training,
-  );
+  });
   const scoredHidden = gatherRows(hidden, graph.input("scoreRows", "int64", ["M"]));
   const { logprobs, entropy } = scoreTokens({
     hidden: finalNorm(weights, config, scoredHidden),

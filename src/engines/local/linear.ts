@@ -4,7 +4,7 @@
  * from the low-rank product without ever forming the gradient of W (Hu et al. 2022).
  */
 import type { GradientRule, Value } from "../../graph/graph.ts";
-import { Concat, Gemm, ReduceSum, Reshape, Split } from "../../graph/operators.ts";
+import { Add, Concat, FusedMatMul, Gemm, ReduceSum, Reshape, Split, Transpose } from "../../graph/operators.ts";
 
 export interface LinearLayer {
   /** `[out, in]`, merged with the adapter. */
@@ -24,6 +24,40 @@ export function linear(x: Value, layers: readonly LinearLayer[]): Value[] {
   ]);
   const forward = (): Value[] => layers.map(({ weight, bias }) => Gemm(x, weight, bias, { transB: true }));
   return x.graph.composite("linear", [x, ...inputs], forward, gradientOf(layers));
+}
+
+/** How a layer's products with weights are computed; each takes and gives rows unless it says otherwise. */
+export interface Products {
+  project(x: Value, layers: readonly LinearLayer[]): Value[];
+  /** Gives what may be computed with element by element and then taken to {@link Products.leave}. */
+  enter(x: Value, layers: readonly LinearLayer[]): Value[];
+  leave(x: Value, layers: readonly LinearLayer[]): Value[];
+}
+
+/** Products of many rows, with gradients. */
+export const rowProducts: Products = { project: linear, enter: linear, leave: linear };
+
+/**
+ * Products of few rows, without gradients: W·xᵀ. onnxruntime copies the right operand into another order at each product, so
+ * the smaller one goes there. Between `enter` and `leave` activations are columns `[features, N]`.
+ */
+export const columnProducts: Products = {
+  project: (x, layers) => toColumns(x, layers, true).map(toRows),
+  enter: (x, layers) => toColumns(x, layers, true),
+  leave: (x, layers) => toColumns(x, layers, false).map(toRows),
+};
+
+/** W·x + bias for each layer, `[out, N]` each, of `x` `[N, in]` where `areRows`, else `[in, N]`. */
+function toColumns(x: Value, layers: readonly LinearLayer[], areRows: boolean): Value[] {
+  return layers.map(({ weight, bias }) => {
+    // Not Gemm: onnxruntime puts a transpose that follows it into it by swapping its operands.
+    const columns = FusedMatMul(weight, x, { transB: areRows });
+    return bias ? Add(columns, Reshape(bias, [-1, 1], [...bias.shape, 1])) : columns;
+  });
+}
+
+function toRows(columns: Value): Value {
+  return Transpose(columns, [1, 0]);
 }
 
 function gradientOf(layers: readonly LinearLayer[]): GradientRule {

@@ -29,6 +29,7 @@ import { makeLargestBatch, makeLongestPrompts } from "./longest-step.ts";
 import { checkTokens, type Group, type PackedBatch } from "./packing.ts";
 import { type BatchLimits, planBatches, type PlannedGroup } from "./plan-batches.ts";
 import { PolicyWeights } from "./policy-weights.ts";
+import { howToChoose } from "./next-tokens.ts";
 import { sampleCompletions, type SamplerModel, trySampling } from "./sampler.ts";
 import { readState, writeState } from "./state.ts";
 import { rotaryFeeds } from "./transformer.ts";
@@ -361,9 +362,10 @@ export class LocalEngine implements Engine {
 
   private async sampler(params: SamplingParams): Promise<SamplerModel> {
     const { config } = this.model;
+    const choosing = howToChoose(params);
     const [prefill, decode] = await Promise.all([
-      this.session("prefill", () => buildPrefillGraph(config)),
-      this.session("decode", () => buildDecodeGraph(config)),
+      this.session(`prefill ${choosing}`, () => buildPrefillGraph(config, choosing)),
+      this.session(`decode ${choosing}`, () => buildDecodeGraph(config, choosing)),
     ]);
     const feeds = await this.feeds(params.weights ?? "policy");
     return { config, tokenizer: this.tokenizer, prefill, decode, feeds, maxBytes: this.memory.runBytes };

@@ -7,8 +7,8 @@ import { type Random, randomStream } from "../../core/random.ts";
 import type { AnyTensor, Session, TensorData } from "../../graph/session.ts";
 import type { ChatTokenizer, ModelConfig } from "../../models/model.ts";
 import type { Sample, SamplingParams, TokenIds } from "../engine.ts";
-import { drawToken, type TokenChoice } from "./choose-token.ts";
-import { checkTokens, commonPrefix, packPrompts } from "./packing.ts";
+import { isCut, type NextToken, TokenChooser } from "./next-tokens.ts";
+import { checkTokens, commonPrefix, int64, packPrompts } from "./packing.ts";
 import { planWaves, type WaveEntry } from "./plan-waves.ts";
 import { WaveCache } from "./wave-cache.ts";
 
@@ -30,10 +30,15 @@ const maxPrefillRows = 1024;
 interface Running {
   prompt: number;
   sample: number;
-  random: Random;
   ids: number[];
   logprobs: number[];
   keptMass: number[];
+}
+
+/** A row of a wave: where its random numbers come from, and the place of its prompt among the wave's. */
+interface Row {
+  random: Random;
+  place: number;
 }
 
 /** `[prompts][n]` completions. */
@@ -79,16 +84,14 @@ export async function trySampling(
     unique.map((p) => prompts[p] as TokenIds),
   );
   const feeds = { ...model.feeds, inverseTemperature: { shape: [], data: Float32Array.of(1) } };
-  await prefillPrompts(model, feeds, cache, params.signal);
+  const random = randomStream(params.seed, "try");
+  const rows = wave.map(([p]) => ({ random, place: unique.indexOf(p) }));
+  const chooser = new TokenChooser(params, model.config.vocabSize);
+  await prefillPrompts(model, feeds, cache, rows, chooser, params.signal);
   cache.start(wave.length, params.maxTokens, params.maxTokens);
-  const probabilities = new Float32Array(wave.length * model.config.vocabSize);
-  const tokens = wave.map(([p]) => ({ id: 0, place: unique.indexOf(p) }));
-  await cache.step(model.decode, feeds, tokens, probabilities);
-}
-
-/** Whether tokens are drawn from a part of the distribution. */
-function isCut({ temperature, topP = 1, topK = 0, minP = 0 }: SamplingParams): boolean {
-  return temperature > 0 && (topP < 1 || topK > 0 || minP > 0);
+  const next = chooser.prepare(rows);
+  const tokens = rows.map(({ place }) => ({ id: 0, place }));
+  await cache.step(model.decode, { ...feeds, ...next.feeds }, tokens, next.results);
 }
 
 function checkPrompts(config: ModelConfig, prompts: readonly TokenIds[], params: SamplingParams): void {
@@ -129,8 +132,7 @@ async function sampleWave(
   params: SamplingParams,
   finish: (running: Running, stopReason: Sample["stopReason"], text: string) => void,
 ): Promise<void> {
-  const { temperature, topP = 1, topK = 0, minP = 0 } = params;
-  const choice: TokenChoice = { temperature, topP, topK, minP };
+  const { temperature } = params;
   const feeds = {
     ...model.feeds,
     inverseTemperature: { shape: [], data: Float32Array.of(temperature === 0 ? 1 : 1 / temperature) },
@@ -139,11 +141,10 @@ async function sampleWave(
   const stops = params.stop ?? [];
 
   /** Appends a token; false when the completion has ended. */
-  const accept = (running: Running, probabilities: Float32Array): boolean => {
-    const { id, keptMass } = drawToken(probabilities, choice, running.random.next());
+  const accept = (running: Running, { id, probability, keptMass }: NextToken): boolean => {
     running.ids.push(id);
     running.keptMass.push(keptMass);
-    running.logprobs.push(Math.log(probabilities[id] as number));
+    running.logprobs.push(Math.log(probability));
     if (ends.has(id)) {
       finish(running, "stop", model.tokenizer.decode(running.ids.slice(0, -1)));
       return false;
@@ -168,82 +169,76 @@ async function sampleWave(
     model.config,
     unique.map((p) => prompts[p] as TokenIds),
   );
-  const { vocabSize } = model.config;
-  const first = await prefillPrompts(model, feeds, cache, params.signal);
-  let rows: { running: Running; place: number }[] = [];
-  for (const [p, s] of wave) {
-    const place = unique.indexOf(p);
-    const running: Running = {
-      prompt: p,
-      sample: s,
-      random: randomStream(params.seed, "sample", (prompts[p] as TokenIds).join(), s),
-      ids: [],
-      logprobs: [],
-      keptMass: [],
-    };
-    if (accept(running, first.subarray(place * vocabSize, (place + 1) * vocabSize))) rows.push({ running, place });
-  }
+  const chooser = new TokenChooser(params, model.config.vocabSize);
+  const all = wave.map(([p, s]): Row & { running: Running } => {
+    const random = randomStream(params.seed, "sample", (prompts[p] as TokenIds).join(), s);
+    const running = { prompt: p, sample: s, ids: [], logprobs: [], keptMass: [] };
+    return { running, random, place: unique.indexOf(p) };
+  });
+  const first = await prefillPrompts(model, feeds, cache, all, chooser, params.signal);
+  let rows = all.filter(({ running }, r) => accept(running, first[r] as NextToken));
   cache.start(rows.length, params.maxTokens);
-  let probabilities = new Float32Array(rows.length * vocabSize);
   while (rows.length > 0) {
     throwIfAborted(params.signal);
     const batch = rows;
-    probabilities = probabilities.subarray(0, batch.length * vocabSize);
+    const next = chooser.prepare(batch);
     await cache.step(
       model.decode,
-      feeds,
+      { ...feeds, ...next.feeds },
       batch.map(({ running, place }) => ({ id: running.ids.at(-1) as number, place })),
-      probabilities,
+      next.results,
     );
-    const kept = batch.flatMap(({ running }, r) =>
-      accept(running, probabilities.subarray(r * vocabSize, (r + 1) * vocabSize)) ? [r] : [],
-    );
+    const kept = batch.flatMap(({ running }, r) => (accept(running, next.read(r)) ? [r] : []));
     if (kept.length < batch.length) cache.keep(kept);
     rows = kept.map((r) => batch[r] as (typeof rows)[number]);
   }
 }
 
-/** Fills the cache's prompt keys and values; returns what follows each prompt, `[P, vocab]`. */
+/** Fills the cache's prompt keys and values; returns the first token of each of `rows`. */
 async function prefillPrompts(
   { prefill, config }: SamplerModel,
   feeds: Readonly<Record<string, AnyTensor>>,
   cache: WaveCache,
+  rows: readonly Row[],
+  chooser: TokenChooser,
   signal: AbortSignal | undefined,
-): Promise<Float32Array> {
+): Promise<NextToken[]> {
   const { prompts, slots } = cache;
-  const { kvHeads, headDim, vocabSize } = config;
+  const { kvHeads, headDim } = config;
   const prefix = commonPrefix(prompts);
-  const probabilities = new Float32Array(prompts.length * vocabSize);
+  const first: NextToken[] = [];
   for (let start = 0; start < prompts.length;) {
     throwIfAborted(signal);
     let end = start;
-    let rows = prefix;
+    let tokens = prefix;
     while (
       end < prompts.length &&
-      (end === start || rows + (prompts[end] as TokenIds).length - prefix <= maxPrefillRows)
+      (end === start || tokens + (prompts[end] as TokenIds).length - prefix <= maxPrefillRows)
     ) {
-      rows += (prompts[end++] as TokenIds).length - prefix;
+      tokens += (prompts[end++] as TokenIds).length - prefix;
     }
     const part = prompts.slice(start, end);
-    const results: Record<string, TensorData> = {
-      probabilities: {
-        shape: [part.length, vocabSize],
-        data: probabilities.subarray(start * vocabSize, end * vocabSize),
-      },
-    };
+    const caches: Record<string, TensorData> = {};
     const room = (batch: number, length: number): TensorData => ({
       shape: [batch, kvHeads, length, headDim],
       data: new Float32Array(batch * kvHeads * length * headDim),
     });
     for (let layer = 0; layer < config.layers; layer++) {
       for (const kind of ["Keys", "Values"]) {
-        results[`prefix${kind}.${layer}`] = room(1, Math.max(1, prefix));
-        results[`prompt${kind}.${layer}`] = room(part.length, slots - prefix);
+        caches[`prefix${kind}.${layer}`] = room(1, Math.max(1, prefix));
+        caches[`prompt${kind}.${layer}`] = room(part.length, slots - prefix);
       }
     }
-    await prefill.run({ ...feeds, ...packPrompts(part, prefix, slots - prefix, config) }, results);
-    cache.setPrompts(start, prefix, results);
+    const ofPart = [...rows.entries()].filter(([, { place }]) => place >= start && place < end);
+    const next = chooser.prepare(ofPart.map(([, row]) => row));
+    const samplePrompts = int64(ofPart.map(([, { place }]) => place - start));
+    await prefill.run(
+      { ...feeds, ...packPrompts(part, prefix, slots - prefix, config), samplePrompts, ...next.feeds },
+      { ...caches, ...next.results },
+    );
+    cache.setPrompts(start, prefix, caches);
+    ofPart.forEach(([r], i) => (first[r] = next.read(i)));
     start = end;
   }
-  return probabilities;
+  return first;
 }

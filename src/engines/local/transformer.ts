@@ -19,7 +19,7 @@ import {
 import type { TensorData } from "../../graph/session.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import type { Projected } from "./attention.ts";
-import { linear, type LinearLayer } from "./linear.ts";
+import { type LinearLayer, type Products, rowProducts } from "./linear.ts";
 import {
   loraNames,
   projectionModule,
@@ -55,13 +55,20 @@ export function transformerInputs(graph: Graph, config: ModelConfig): Transforme
   };
 }
 
-/** Final hidden states `[N, hidden]`, before the last norm. `training` adds the adapter's or all weights to the tape. */
+export interface TransformerOptions {
+  /** Adds the adapter's or all weights to the tape. */
+  training?: Training | undefined;
+  /** Default {@link rowProducts}. */
+  products?: Products;
+}
+
+/** Final hidden states `[N, hidden]`, before the last norm. */
 export function transformer(
   weights: WeightInputs,
   config: ModelConfig,
   inputs: TransformerInputs,
   attend: Attend,
-  training?: Training,
+  { training, products = rowProducts }: TransformerOptions = {},
 ): Value {
   const { hiddenSize, traits = {} } = config;
   const { activation = "silu", normsAround = false, embeddingScale = 1, localRope } = traits;
@@ -74,19 +81,17 @@ export function transformer(
       input.graph.recomputed(() => rmsNorm(weights, config, input, `${prefix}.${name}.weight`, hiddenSize));
     const isLocal = localRope?.layers.includes(layer) ?? false;
     const { cos, sin } = isLocal && inputs.local ? inputs.local : inputs;
-    const project = (input: Value, ...projections: ProjectionName[]): Value[] =>
-      linear(
-        input,
-        projections.map((projection) => projectionInputs(weights, config, layer, projection, training)),
-      );
-    const [q, k, v] = project(norm(x, "input_layernorm"), "q_proj", "k_proj", "v_proj") as [Value, Value, Value];
+    const layersOf = (...projections: ProjectionName[]): LinearLayer[] =>
+      projections.map((projection) => projectionInputs(weights, config, layer, projection, training));
+    const qkv = products.project(norm(x, "input_layernorm"), layersOf("q_proj", "k_proj", "v_proj"));
+    const [q, k, v] = qkv as [Value, Value, Value];
     const attended = attend(rotate(weights, config, { ...inputs, cos, sin }, prefix, q, k, v), layer);
-    const mixed = project(attended, "o_proj")[0] as Value;
+    const mixed = products.project(attended, layersOf("o_proj"))[0] as Value;
     x = Add(x, normsAround ? norm(mixed, "post_attention_layernorm") : mixed);
     const inner = norm(x, normsAround ? "pre_feedforward_layernorm" : "post_attention_layernorm");
-    const [gate, up] = project(inner, "gate_proj", "up_proj") as [Value, Value];
+    const [gate, up] = products.enter(inner, layersOf("gate_proj", "up_proj")) as [Value, Value];
     const gated = gate.graph.recomputed(() => Mul(activate(gate), up));
-    const fed = project(gated, "down_proj")[0] as Value;
+    const fed = products.leave(gated, layersOf("down_proj"))[0] as Value;
     x = Add(x, normsAround ? norm(fed, "post_feedforward_layernorm") : fed);
   }
   return x;

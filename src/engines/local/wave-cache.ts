@@ -86,14 +86,14 @@ export class WaveCache {
     this.newValues = allocate(rows * kvHeads * headDim);
   }
 
-  /** Feeds each row its last token; fills `probabilities` `[rows, vocab]` and remembers the new keys and values. */
+  /** Feeds each row its last token; fills `next`, what the graph says of the next ones, and remembers the new keys and values. */
   async step(
     decode: Session,
     feeds: Readonly<Record<string, AnyTensor>>,
     tokens: readonly { id: number; place: number }[],
-    probabilities: Float32Array,
+    next: Readonly<Record<string, AnyTensor>>,
   ): Promise<void> {
-    const { layers, kvHeads, headDim, heads, vocabSize } = this.config;
+    const { layers, kvHeads, headDim, heads } = this.config;
     const group = heads / kvHeads;
     const prompts = this.prompts.length;
     const byPrompt: number[][] = Array.from({ length: prompts }, () => []);
@@ -122,9 +122,7 @@ export class WaveCache {
       keySizes: int64([this.slots, this.capacity, 1]),
       promptScoreSizes: int64([-1, this.slots]),
     };
-    const results: Record<string, TensorData> = {
-      probabilities: { shape: [tokens.length, vocabSize], data: probabilities },
-    };
+    const results: Record<string, AnyTensor> = { ...next };
     const own = [this.rows, kvHeads, this.capacity, headDim];
     const ownSize = own.reduce((a, b) => a * b, 1);
     const fresh = [this.rows, kvHeads, 1, headDim];

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Datum } from "../../../src/engines/engine.ts";
 import { groupData } from "../../../src/engines/local/batches.ts";
-import { argmax, chooseToken, keepTokens } from "../../../src/engines/local/choose-token.ts";
+import { argmax, drawFromCut, keepTokens } from "../../../src/engines/local/draw-from-cut.ts";
 import type { Group } from "../../../src/engines/local/packing.ts";
 import { measureBatch, planBatches } from "../../../src/engines/local/plan-batches.ts";
 
@@ -62,7 +62,7 @@ describe("groupData", () => {
   });
 });
 
-describe("chooseToken", () => {
+describe("drawFromCut", () => {
   const distribution = fc
     .array(fc.float({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 30 })
     .filter((weights) => weights.some((w) => w > 1e-3))
@@ -80,9 +80,9 @@ describe("chooseToken", () => {
   it("never takes a token of probability 0, and only those that the cuts leave", () => {
     fc.assert(
       fc.property(distribution, uniform, cut, (probabilities, u, { topP, topK, minP }) => {
-        const id = chooseToken(probabilities, { temperature: 1, topP, topK, minP }, u);
+        const { id } = drawFromCut(probabilities, { topP, topK, minP }, u);
         expect(probabilities[id]).toBeGreaterThan(0);
-        const kept = keepTokens(probabilities, { temperature: 1, topP, topK, minP });
+        const kept = keepTokens(probabilities, { topP, topK, minP });
         if (topP < 1 || topK > 0 || minP > 0) expect(kept).toContain(id);
         expect(kept).toContain(argmax(probabilities));
         if (topK > 0) expect(kept.length).toBeLessThanOrEqual(topK);
@@ -90,21 +90,13 @@ describe("chooseToken", () => {
     );
   });
 
-  it("takes the likeliest at temperature 0, the lowest id on ties", () => {
-    const probabilities = Float32Array.of(0.1, 0.4, 0.1, 0.4);
-    for (const u of [0, 0.5, 0.999]) {
-      expect(chooseToken(probabilities, { temperature: 0, topP: 1, topK: 0, minP: 0 }, u)).toBe(1);
-    }
-  });
-
-  it("goes through the distribution in the order of ids, or from the likeliest on where it is cut", () => {
-    const probabilities = Float32Array.of(0.125, 0.5, 0, 0.375);
-    const whole = { temperature: 1, topP: 1, topK: 0, minP: 0 };
-    expect([0, 0.124, 0.126, 0.624, 0.626, 0.999].map((u) => chooseToken(probabilities, whole, u))).toEqual([
-      0, 0, 1, 1, 3, 3,
+  it("goes through what the cuts leave from the likeliest on, the lower id first on ties", () => {
+    const probabilities = Float32Array.of(0.125, 0.375, 0, 0.375, 0.125);
+    // 0.375, 0.375 and 0.125 are left.
+    const cut = { topP: 1, topK: 3, minP: 0 };
+    expect([0, 0.42, 0.43, 0.85, 0.86, 0.999].map((u) => drawFromCut(probabilities, cut, u).id)).toEqual([
+      1, 1, 3, 3, 0, 0,
     ]);
-    // The two likeliest, 0.5 and 0.375, are what is left.
-    const cutToTwo = { ...whole, topK: 2 };
-    expect([0, 0.57, 0.58, 0.999].map((u) => chooseToken(probabilities, cutToTwo, u))).toEqual([1, 1, 3, 3]);
+    expect(drawFromCut(probabilities, cut, 0.5).keptMass).toBe(0.875);
   });
 });
