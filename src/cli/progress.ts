@@ -1,6 +1,7 @@
 /**
  * What a terminal shows while something runs: a few status lines that are written over, and lines that stay. Where
- * stderr is no terminal that should be drawn on (piped, in CI, with NO_COLOR), only the lines.
+ * stderr is no terminal that should be drawn on (piped, in CI, with NO_COLOR), the lines, and where none comes for half a
+ * minute, the status as one.
  */
 import { fitToWidth } from "../core/display-width.ts";
 
@@ -14,18 +15,26 @@ export interface ReporterStream {
 /** Shortest time between two updates of the status lines, in milliseconds. */
 const statusIntervalMs = 100;
 
+/** Longest silence where nothing is drawn, in milliseconds. */
+const silenceMs = 30_000;
+
 export class Reporter {
   private readonly stream: ReporterStream;
   /** Whether status lines are shown: on a terminal, unless NO_COLOR or CI is set or the terminal is dumb. */
   readonly isLive: boolean;
+  private readonly now: () => number;
   private shownLines = 0;
   private shownAt = 0;
+  private lineAt: number;
 
   constructor(
     stream: ReporterStream = process.stderr,
     environment: Readonly<Record<string, string | undefined>> = process.env,
+    now: () => number = () => performance.now(),
   ) {
     this.stream = stream;
+    this.now = now;
+    this.lineAt = now();
     const { NO_COLOR, CI, TERM } = environment;
     this.isLive = stream.isTTY === true && !NO_COLOR && !CI && TERM !== "dumb";
   }
@@ -36,19 +45,24 @@ export class Reporter {
     return Math.max(1, (this.stream.columns || 80) - 1);
   }
 
-  /** Shows what is going on now, in place of what was shown before; nothing where nothing is drawn. */
+  /** Shows what is going on now, in place of what was shown before; where nothing is drawn, the first line now and then. */
   status(...lines: string[]): void {
-    if (!this.isLive || performance.now() - this.shownAt < statusIntervalMs) return;
+    if (!this.isLive) {
+      if (lines[0] !== undefined && this.now() - this.lineAt >= silenceMs) this.line(lines[0]);
+      return;
+    }
+    if (this.now() - this.shownAt < statusIntervalMs) return;
     const shown = lines.map((line) => fitToWidth(printable(line).replace(/[\n\t]/g, " "), this.width));
     this.stream.write(this.eraser() + shown.join("\n"));
     this.shownLines = shown.length;
-    this.shownAt = performance.now();
+    this.shownAt = this.now();
   }
 
   /** Writes a line that stays. */
   line(text: string): void {
     this.clear();
     this.stream.write(`${printable(text)}\n`);
+    this.lineAt = this.now();
   }
 
   /** Removes the status lines. */

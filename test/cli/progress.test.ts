@@ -77,6 +77,23 @@ describe("Reporter", () => {
     expect(stream.text).toBe("done\n");
   });
 
+  it("says what is going on when piped and silent for half a minute", () => {
+    const stream = makeStream(false);
+    let now = 0;
+    const reporter = new Reporter(stream, {}, () => now);
+    const at = (seconds: number, text: string): void => {
+      now = seconds * 1000;
+      reporter.status(text, "more");
+    };
+    at(29, "1/9");
+    at(31, "2/9");
+    at(60, "3/9");
+    reporter.line("done");
+    at(89, "4/9");
+    at(91, "5/9");
+    expect(stream.text).toBe("2/9\ndone\n5/9\n");
+  });
+
   it("lets no escape sequence through", () => {
     expect(printable("a\u001b]0;title\u0007b\u009bc\r\nd")).toBe("a ]0;title b c \nd");
     expect(printable("a\u202egnp.exe\u2066")).toBe("a gnp.exe ");

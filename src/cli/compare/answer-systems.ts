@@ -20,7 +20,7 @@ import type { EngineConfig } from "../launch-config.ts";
 import { loadPolicy } from "../load-policy.ts";
 import { openEngine } from "../open-engine.ts";
 import { TrainPrinter } from "../train-printer.ts";
-import type { Reporter } from "../progress.ts";
+import { createEta, type Reporter } from "../progress.ts";
 import type { TaskExtras } from "./task-extras.ts";
 
 export interface AnswerSystemsOptions {
@@ -192,7 +192,9 @@ function asking(
   config: TrainConfig,
   engine: Engine,
 ): Parameters<typeof modelSystem<object>>[1] {
-  const onProgress = (done: number, total: number): void => reporter.status(`asking a model: ${done}/${total}`);
+  const eta = createEta();
+  const onProgress = (done: number, total: number): void =>
+    reporter.status(`asking a model: ${done}/${total}${eta(done, total)}`);
   return { task, recommender, engine, ...askingOf(config), samples, onProgress };
 }
 
@@ -233,7 +235,9 @@ async function supervise(
   const { maxTokens, maxPromptTokens, temperature, seed } = config;
   const limits = { maxTokens, maxPromptTokens, temperature, seed };
   const collect = { task, recommender, examples: train, ...limits, signal };
-  const onProgress = (done: number, total: number): void => reporter.status(`rewrites: ${done}/${total} examples`);
+  const eta = createEta();
+  const onProgress = (done: number, total: number): void =>
+    reporter.status(`rewrites: ${done}/${total} examples${eta(done, total)}`);
   const engine = await openEngine(engineConfig, { seed, reporter, signal });
   try {
     let usage: Usage = noUsage;
