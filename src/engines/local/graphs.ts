@@ -86,14 +86,15 @@ export function buildPrefillGraph(config: ModelConfig, choosing: Choosing): Buil
   const indices = promptInputs(graph, config);
   const lastRows = graph.input("lastRows", "int64", ["P"]);
   const inverseTemperature = graph.input("inverseTemperature", "float32", []);
-  const hidden = transformer(weights, config, inputs, (projected, layer) => {
+  const attend: Attend = (projected, layer) => {
     const { rows, prefixKeys, prefixValues, promptKeys, promptValues } = promptAttention(projected, indices, config);
     graph.output(`prefixKeys.${layer}`, prefixKeys);
     graph.output(`prefixValues.${layer}`, prefixValues);
     graph.output(`promptKeys.${layer}`, promptKeys);
     graph.output(`promptValues.${layer}`, promptValues);
     return rows;
-  });
+  };
+  const hidden = transformer(weights, config, inputs, attend, { products: columnProducts });
   const following = probabilities(weights, config, Gather(hidden, lastRows), inverseTemperature);
   outputNextTokens(Gather(following, graph.input("samplePrompts", "int64", ["S"])), choosing);
   return { graph, weightNames: [...weights.all.keys()] };

@@ -34,12 +34,12 @@ export interface Products {
   leave(x: Value, layers: readonly LinearLayer[]): Value[];
 }
 
-/** Products of many rows, with gradients. */
+/** Products with gradients. */
 export const rowProducts: Products = { project: linear, enter: linear, leave: linear };
 
 /**
- * Products of few rows, without gradients: W·xᵀ. onnxruntime copies the right operand into another order at each product, so
- * the smaller one goes there. Between `enter` and `leave` activations are columns `[features, N]`.
+ * Products without gradients: W·xᵀ. onnxruntime copies the right operand into another order at each product, and with few rows
+ * that is the smaller one. Between `enter` and `leave` activations are columns `[features, N]`.
  */
 export const columnProducts: Products = {
   project: (x, layers) => toColumns(x, layers, true).map(toRows),

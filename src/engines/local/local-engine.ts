@@ -22,12 +22,12 @@ import type {
 import { adamStep, type AdamState, checkAdamParams, gradientNorm, initAdam } from "../../graph/adamw.ts";
 import { lossMetrics, type TokenRecord } from "../loss-metrics.ts";
 import { countBatch, resolveLoss } from "../loss-settings.ts";
-import { type DatumGroup, groupData, lossFeeds, type ReadTokens, runBatches } from "./batches.ts";
+import { groupData, lossFeeds, runBatches } from "./batches.ts";
 import { buildDecodeGraph, buildPrefillGraph, buildScoreGraph, buildTrainGraph, type BuiltGraph } from "./graphs.ts";
-import { estimateBatchBytes, type MemoryBudget, planMemory } from "./memory.ts";
+import { type BatchSizes, countScoreChunks, estimateBatchBytes, type MemoryBudget, planMemory } from "./memory.ts";
 import { makeLargestBatch, makeLongestPrompts } from "./longest-step.ts";
 import { checkTokens, type Group, type PackedBatch } from "./packing.ts";
-import { type BatchLimits, planBatches, type PlannedGroup } from "./plan-batches.ts";
+import { type BatchLimits, planBatches } from "./plan-batches.ts";
 import { PolicyWeights } from "./policy-weights.ts";
 import { howToChoose } from "./next-tokens.ts";
 import { sampleCompletions, type SamplerModel, trySampling } from "./sampler.ts";
@@ -58,9 +58,6 @@ export interface LocalEngineOptions {
    */
   memoryGb?: number;
 }
-
-/** Scored tokens are cut into this many parts, so that the vocabulary never fills the memory. */
-const scoreChunks = 4;
 
 export class LocalEngine implements Engine {
   readonly description: Readonly<Record<string, unknown>>;
@@ -152,8 +149,9 @@ export class LocalEngine implements Engine {
     const { config } = this.model;
     const shape = resolveLoss(loss);
     const { training } = this.weights;
+    const limits = this.limits(training);
     const session = await this.session(`train ${JSON.stringify(shape)}`, () =>
-      buildTrainGraph(config, scoreChunks, training, shape),
+      buildTrainGraph(config, limits.chunks, training, shape),
     );
     const groups = groupData(data);
     this.checkGroups(groups);
@@ -166,8 +164,9 @@ export class LocalEngine implements Engine {
     let total = 0;
     const stepGradients = this.gradientArrays();
     let scratch: Map<string, Float32Array> | undefined;
-    const plan = planBatches(groups, this.limits(training));
-    const records = await this.runBatches<TokenRecord>(groups, plan, options.signal, async (planned, packed) => {
+    const plan = planBatches(groups, limits);
+    const packing = { heads: config, chunks: limits.chunks, signal: options.signal };
+    const records = await runBatches<TokenRecord>(groups, plan, packing, async (planned, packed) => {
       const isFirst = scratch === undefined;
       scratch ??= plan.length > 1 ? this.gradientArrays() : new Map();
       const results = this.trainResults(packed, isFirst ? stepGradients : scratch);
@@ -216,12 +215,14 @@ export class LocalEngine implements Engine {
   ): Promise<Float32Array[]> {
     this.checkOpen();
     const { config } = this.model;
-    const session = await this.session("score", () => buildScoreGraph(config, scoreChunks));
+    const limits = this.limits(undefined);
+    const session = await this.session("score", () => buildScoreGraph(config, limits.chunks));
     const groups = groupData(data);
     this.checkGroups(groups);
     const feeds = { ...(await this.feeds(options.weights ?? "policy")), ...temperatureFeed(options.temperature) };
-    const plan = planBatches(groups, { ...this.limits(undefined), maxRows: 2 * this.maxRows });
-    const found = await this.runBatches<Float32Array>(groups, plan, options.signal, async (_planned, packed) => {
+    const plan = planBatches(groups, limits);
+    const packing = { heads: config, chunks: limits.chunks, signal: options.signal };
+    const found = await runBatches<Float32Array>(groups, plan, packing, async (_planned, packed) => {
       const logprobs = { shape: [packed.scored, 1], data: new Float32Array(packed.scored) };
       await session.run({ ...feeds, ...packed.feeds }, { logprobs });
       return (start, length) => logprobs.data.slice(start, start + length);
@@ -303,10 +304,6 @@ export class LocalEngine implements Engine {
     await this.close();
   }
 
-  private get maxRows(): number {
-    return this.options.maxRows ?? 512;
-  }
-
   private session(name: string, build: () => BuiltGraph): Promise<Session> {
     let session = this.sessions.get(name);
     if (!session) {
@@ -351,15 +348,6 @@ export class LocalEngine implements Engine {
     };
   }
 
-  private runBatches<Result>(
-    groups: readonly DatumGroup[],
-    plan: readonly PlannedGroup[][],
-    signal: AbortSignal | undefined,
-    run: (planned: readonly PlannedGroup[], packed: PackedBatch) => Promise<ReadTokens<Result>>,
-  ): Promise<Map<Datum, Result>> {
-    return runBatches(groups, plan, { heads: this.model.config, chunks: scoreChunks, signal }, run);
-  }
-
   private async sampler(params: SamplingParams): Promise<SamplerModel> {
     const { config } = this.model;
     const choosing = howToChoose(params);
@@ -371,16 +359,18 @@ export class LocalEngine implements Engine {
     return { config, tokenizer: this.tokenizer, prefill, decode, feeds, maxBytes: this.memory.runBytes };
   }
 
-  /** What one run may take: of the training graph, or of the scoring graph where `training` is undefined. */
-  private limits(training: Training | undefined): BatchLimits {
+  /**
+   * What one run may take, and into how many chunks its scored tokens are cut: of the training graph, or of the scoring graph
+   * where `training` is undefined.
+   */
+  private limits(training: Training | undefined): BatchLimits & { chunks: number } {
     const { config } = this.model;
-    return {
-      maxRows: this.maxRows,
-      memory: {
-        estimate: (sizes) => estimateBatchBytes(config, sizes, scoreChunks, training),
-        maxBytes: this.memory.runBytes,
-      },
-    };
+    const { maxRows: trainedRows = 512 } = this.options;
+    const { runBytes } = this.memory;
+    const maxRows = training ? trainedRows : 2 * trainedRows;
+    const chunks = countScoreChunks(config, maxRows, runBytes);
+    const estimate = (sizes: BatchSizes): number => estimateBatchBytes(config, sizes, chunks, training);
+    return { maxRows, chunks, memory: { estimate, maxBytes: runBytes } };
   }
 
   private checkGroups(groups: readonly Group[]): void {

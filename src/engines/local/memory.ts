@@ -52,6 +52,17 @@ function workPerRow({ hiddenSize, intermediateSize, heads, kvHeads, headDim }: M
   return 8 * hiddenSize + 6 * (heads + kvHeads) * headDim + 8 * intermediateSize;
 }
 
+/** Most that one chunk's logits take, in bytes: products of fewer rows with the vocabulary are slower. */
+const maxLogitBytes = 1.28e8;
+
+/**
+ * Into how many chunks the scored tokens of at most `maxRows` are cut, so that the vocabulary never fills the memory: as few as
+ * keep a chunk's logits below 128 MB and their estimate below a quarter of what a run may take.
+ */
+export function countScoreChunks({ vocabSize }: ModelConfig, maxRows: number, runBytes: number): number {
+  return Math.ceil((maxRows * vocabSize * floatBytes) / Math.min(maxLogitBytes, runBytes / 12));
+}
+
 /** Memory of the vocabulary's numbers for one chunk of scored tokens, in bytes. */
 function chunkBytes(config: ModelConfig, scored: number, chunks: number): number {
   return 3 * Math.ceil(scored / chunks) * config.vocabSize * floatBytes;

@@ -1,7 +1,7 @@
 /** Memory: batches are cut to the budget or refused with figures, and the longest step is tried without a trace. */
 import { describe, expect, it } from "vitest";
 import type { Datum, Loss, LongestStep, SamplingParams } from "../../../src/engines/engine.ts";
-import { estimateBatchBytes, planMemory } from "../../../src/engines/local/memory.ts";
+import { countScoreChunks, estimateBatchBytes, planMemory } from "../../../src/engines/local/memory.ts";
 import { type Group, packGroups } from "../../../src/engines/local/packing.ts";
 import { measureBatch, planBatches } from "../../../src/engines/local/plan-batches.ts";
 import { planWaves } from "../../../src/engines/local/plan-waves.ts";
@@ -56,6 +56,14 @@ describe("the memory of a batch", () => {
     }
     const tooLittle = (): unknown => planBatches(groups, { maxRows: 1000, memory: { estimate, maxBytes: 0.9 * one } });
     expect(tooLittle).toThrow(/prompt of 8 tokens with a completion of 5 needs about .* GB .* are left/);
+  });
+
+  it("holds the logits of a part of the scored tokens, the smaller the larger the vocabulary and the scarcer the memory", () => {
+    const chunks = (vocabSize: number, maxRows: number, runBytes = 8e9): number =>
+      countScoreChunks(tinyConfig({ vocabSize }), maxRows, runBytes);
+    expect([chunks(26, 512), chunks(49152, 512), chunks(49152, 1024), chunks(151936, 512)]).toEqual([1, 1, 2, 3]);
+    // 101 MB of logits in three arrays may take a quarter of 400 MB.
+    expect(chunks(49152, 512, 4e8)).toBe(4);
   });
 
   it("must hold the model itself", () => {
