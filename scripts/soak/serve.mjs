@@ -57,7 +57,7 @@ function start(...args) {
 
 const training = start("train", "task.mjs", "--data", folder, "--model", "model", "--threads", "1", "--run", "run");
 if ((await training.ended) !== 0) throw new Error(training.said.stderr);
-const limits = ["--port", "0", "--rate", "1000000", "--threads", "1", "--no-gate", "--max-in-flight", "64"];
+const limits = ["--port", "0", "--rate", "1000000", "--threads", "1", "--no-gate"];
 const server = start("serve", "run", "--checkpoint", "last", ...limits);
 const url = await new Promise((resolve, reject) => {
   const poll = setInterval(() => {
@@ -115,6 +115,8 @@ async function measureCapacity(seconds) {
   return answered / seconds;
 }
 
+/** A pause after which what was due meanwhile would be a crowd, and not the load that is asked for. */
+const stallMs = 250;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
@@ -122,7 +124,7 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * @param onTick told every five seconds how many seconds have passed, and of the answers so far
  */
 async function load(perSecond, seconds, onTick = () => {}) {
-  const tally = { ok: 0, shed: 0, failed: 0, raw: 0, times: [], shedTimes: [] };
+  const tally = { ok: 0, shed: 0, failed: 0, raw: 0, stalls: 0, times: [], shedTimes: [] };
   const count = ({ status, ms, isRaw }) => {
     if (status === 200) tally.ok++;
     else if (status === 503) tally.shed++;
@@ -134,8 +136,11 @@ async function load(perSecond, seconds, onTick = () => {}) {
   let begun = performance.now();
   for (let sent = 0, ticks = 0, last = begun; ;) {
     const now = performance.now();
-    // Where this process stood still there were no requests; they are not to come all at once.
-    if (now - last > 1000) begun += now - last;
+    // Where this process stood still there were no requests: they are not to come all at once.
+    if (now - last > stallMs) {
+      begun += now - last;
+      tally.stalls++;
+    }
     last = now;
     const passed = (now - begun) / 1000;
     if (passed >= seconds) break;
@@ -167,11 +172,11 @@ function describeTimes(times) {
   return `in ${at(0.5)} ms, 99 % within ${at(0.99)} ms`;
 }
 
-function describe({ ok, shed, failed, raw, times, shedTimes }) {
+function describe({ ok, shed, failed, raw, stalls, times, shedTimes }) {
   const refusals = shed > 0 ? ` ${describeTimes(shedTimes)}` : "";
   return (
     `${ok + shed + failed} requests, ${ok} answered ${describeTimes(times)} (${raw} of them without the policy, for want of time), ` +
-    `${shed} told to come back (503)${refusals}, ${failed} failed`
+    `${shed} told to come back (503)${refusals}, ${failed} failed; the program that asked stood still ${stalls} times`
   );
 }
 

@@ -82,7 +82,7 @@ export async function* readParquet(path: string, options: ReadParquetOptions = {
       } catch (cause) {
         throw badParquet(path, cause);
       }
-      for (const row of rows) yield { line: ++line, value: toJson(row) as JsonObject };
+      for (const row of rows) yield { line: ++line, value: rowToJson(path, line, row) };
     }
   } finally {
     await thread.close();
@@ -101,6 +101,18 @@ export function checkColumns(path: string, present: readonly string[], needed: r
   );
 }
 
+/** @throws DataError naming the row */
+function rowToJson(path: string, line: number, row: Record<string, unknown>): JsonObject {
+  try {
+    return toJson(row) as JsonObject;
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const message = `${path} row ${line}: it has a value that can't be read (${cause.message}). Write it again without it.`;
+    throw new DataError("DATA_BAD_PARQUET", message, { cause, details: { path, line } });
+  }
+}
+
+/** @throws RangeError for a time that no calendar has, and for values nested too deeply */
 function toJson(value: unknown): unknown {
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
   if (value === undefined) return null;

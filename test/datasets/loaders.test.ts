@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -66,6 +67,19 @@ describe("parquet", () => {
     await expect(collect(readParquet(path, { columns: ["id", "name"] }))).rejects.toThrow(
       /no column "name"; it has "id", "at"/,
     );
+  });
+
+  it("is refused by the row where a value is none", async () => {
+    const filename = join(folder, "times.parquet");
+    const columnData = [{ name: "at", data: [new Date(0), new Date(8.64e15)] }];
+    parquetWriteFile({ filename, columnData, codec: "UNCOMPRESSED", statistics: false });
+    const bytes = readFileSync(filename);
+    const latest = Buffer.alloc(8);
+    latest.writeBigInt64LE(8_640_000_000_000_000n);
+    expect(bytes.indexOf(latest)).toBeGreaterThan(0);
+    bytes.writeBigInt64LE(8_640_000_000_000_001n, bytes.indexOf(latest));
+    writeFileSync(filename, bytes);
+    await expect(collect(readParquet(filename))).rejects.toThrow(/times\.parquet row 2: .*\(Invalid time value\)/);
   });
 
   it("is refused when it is cut off, missing or no parquet", async () => {
