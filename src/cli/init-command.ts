@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { writeFileAtomic } from "../core/atomic-write.ts";
 import { AbortError, ConfigError } from "../core/errors.ts";
+import { quoteForShell } from "../core/shell-quote.ts";
 import { suggestion } from "../core/suggest.ts";
 import { bootstrapInterval } from "../eval/significance.ts";
 import { evaluateRaw } from "../eval/evaluate.ts";
@@ -285,8 +286,8 @@ function describeResult(folder: string, { items, examples, raw, metric, origin, 
   return `${folder}: ${items} items; ${train} queries to train on, ${valid} for validation, ${test} for the test
 ${origin.map((line) => `  ${line}\n`).join("")}${measured}
 Next:
-  rec-r1 doctor ${join(folder, "task.ts")}
-  rec-r1 train ${join(folder, "task.ts")} --run ${join(folder, "runs/first")}
+  rec-r1 doctor ${quoteForShell(join(folder, "task.ts"))}
+  rec-r1 train ${quoteForShell(join(folder, "task.ts"))} --run ${quoteForShell(join(folder, "runs/first"))}
 `;
 }
 

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { writeFileAtomic } from "../core/atomic-write.ts";
 import { listOptions } from "../core/config.ts";
 import { RecR1Error } from "../core/errors.ts";
+import { quoteForShell } from "../core/shell-quote.ts";
 import { iconSvg, loadIcons } from "../datasets/icons.ts";
 import { readRows } from "../datasets/rows.ts";
 import type { ReportQuestion } from "../eval/report/from-run.ts";
@@ -158,25 +159,21 @@ async function shownIds(runDir: string): Promise<Set<string>> {
 /** Commands that make the run again, with the options that differ from the defaults. */
 function commandsOf(runDir: string, { config, launch, versions }: RunManifest, split: string): string[] {
   const install = `npm install rec-r1@${versions["rec-r1"]}`;
-  if (launch["demo"] === true) return [install, `rec-r1 demo --run ${quote(runDir)} --seed ${String(config["seed"])}`];
+  if (launch["demo"] === true)
+    return [install, `rec-r1 demo --run ${quoteForShell(runDir)} --seed ${String(config["seed"])}`];
   const values: Record<string, unknown> = { ...config, ...((launch["engine"] as object | undefined) ?? {}) };
   const flags = listOptions(launchConfigSchema).flatMap(({ key, flag, type, defaultValue }) => {
     const value = values[key];
     if (value === undefined || value === defaultValue) return [];
     return type === "boolean"
       ? [value === true ? flag : flag.replace("--", "--no-")]
-      : [`${flag} ${quote(String(value))}`];
+      : [`${flag} ${quoteForShell(String(value))}`];
   });
-  const task = typeof launch["taskFile"] === "string" ? quote(launch["taskFile"]) : "TASK";
-  const data = typeof launch["data"] === "string" ? ` --data ${quote(launch["data"])}` : "";
+  const task = typeof launch["taskFile"] === "string" ? quoteForShell(launch["taskFile"]) : "TASK";
+  const data = typeof launch["data"] === "string" ? ` --data ${quoteForShell(launch["data"])}` : "";
   return [
     install,
-    [`rec-r1 train ${task}${data} --run ${quote(runDir)}`, ...flags].join(" "),
-    `rec-r1 eval ${quote(runDir)} --split ${split}`,
+    [`rec-r1 train ${task}${data} --run ${quoteForShell(runDir)}`, ...flags].join(" "),
+    `rec-r1 eval ${quoteForShell(runDir)} --split ${split}`,
   ];
-}
-
-/** A word as a shell takes it whole. */
-function quote(text: string): string {
-  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

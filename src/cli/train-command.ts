@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import type { ConfigLayer } from "../core/config.ts";
 import { AbortError, CheckpointError } from "../core/errors.ts";
+import { quoteForShell } from "../core/shell-quote.ts";
 import type { Engine } from "../engines/engine.ts";
 import { requireSoundBaseline } from "../eval/doctor/diagnosis.ts";
 import { examineTask } from "../eval/doctor/examine.ts";
@@ -117,13 +118,13 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     await trackers.close("done");
     reporter.clear();
     if (printer.curve.length > 1 && !flags.json) process.stdout.write(`${drawCurve(printer.curve)}\n`);
-    const next = `rec-r1 eval ${runDir} --split test`;
+    const next = `rec-r1 eval ${quoteForShell(runDir)} --split test`;
     process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `Compare it on the test split: ${next}\n`);
   } catch (error) {
     reporter.clear();
     await trackers?.close(error instanceof AbortError ? "stopped" : "failed");
     if (runDir === undefined) throw error;
-    const goOn = `rec-r1 train ${file} --run ${runDir} --resume`;
+    const goOn = `rec-r1 train ${quoteForShell(file)} --run ${quoteForShell(runDir)} --resume`;
     if (error instanceof AbortError) throw new AbortError(`Stopped. Go on with: ${goOn}`);
     if (hasBegun) reporter.line(`The run is kept up to its last checkpoint. Go on with: ${goOn}`);
     throw error;

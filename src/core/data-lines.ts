@@ -117,6 +117,20 @@ export async function* readLines(
   }
 }
 
+/** Levels of arrays and objects in a record; what walks through values deeper than some thousands runs out of stack. */
+const maxDepth = 500;
+
+/** Whether a JSON value has more levels than `depth`; walks without recursion. */
+function isDeeper(value: unknown, depth: number): boolean {
+  let level: unknown[] = [value];
+  for (let passed = 0; level.length > 0; passed++) {
+    level = level.filter((item) => typeof item === "object" && item !== null);
+    if (passed >= depth && level.length > 0) return true;
+    level = level.flatMap((item) => Object.values(item as object) as unknown[]);
+  }
+  return false;
+}
+
 /** Shortens a line for an error message. */
 function excerpt(text: string): string {
   return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
@@ -135,6 +149,14 @@ function parseLine(path: string, line: number, text: string): JsonObject {
       cause,
       details: { path, line },
     });
+  }
+  // A level has two characters at least, so that most lines need not be walked through.
+  if (text.length > 2 * maxDepth && isDeeper(value, maxDepth)) {
+    throw new DataError(
+      "DATA_TOO_DEEP",
+      `${path} line ${line}: more than ${maxDepth} arrays and objects within each other. Write flatter records.`,
+      { details: { path, line } },
+    );
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     const got = value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`;

@@ -24,6 +24,8 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return list;
 }
 
+const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
+
 describe("readJsonl", () => {
   it("reads objects with line numbers, whatever the line ends, with a byte order mark and blank lines", async () => {
     const path = await fileOf('\ufeff{"a":1}\r\n\r\n   \n{"a":"é😀"}\n{"a":3}');
@@ -43,11 +45,20 @@ describe("readJsonl", () => {
       ["null", /line 1: expected a JSON object .* got null/],
       ["17", /got a number: 17/],
       [`{"a":1}\n${"x".repeat(5000)}`, /line 2: not JSON: x{77}\.\.\.\n/],
+      [`{"a":1}\n{"a":${nested(100_000)}}`, /line 2: more than 500 arrays and objects within each other/],
     ];
     for (const [content, message] of cases) {
       await expect(collect(readJsonl(await fileOf(content)))).rejects.toThrowError(message);
       await expect(collect(readJsonl(await fileOf(content)))).rejects.toBeInstanceOf(DataError);
     }
+  });
+
+  it("takes values as deep as 500 levels", async () => {
+    const deep = `{"a":${nested(499)},"b":"${"x".repeat(2000)}"}`;
+    expect((await collect(readJsonl(await fileOf(deep)))).length).toBe(1);
+    await expect(collect(readJsonl(await fileOf(deep.replace("[", "[[").replace("]", "]]"))))).rejects.toMatchObject({
+      code: "DATA_TOO_DEEP",
+    });
   });
 
   it("refuses text that isn't UTF-8, and says what it seems to be", async () => {

@@ -1,5 +1,6 @@
 /** What a run's policy found in an evaluation, for other programs. */
 import { ConfigError } from "../../core/errors.ts";
+import { quoteForShell } from "../../core/shell-quote.ts";
 import { suggestion } from "../../core/suggest.ts";
 import { writeUbiQueries } from "../../datasets/judgments/index.ts";
 import { writeRun } from "../../datasets/trec.ts";
@@ -25,7 +26,7 @@ export async function writeRanking(
     const hint = known.length === 0 ? "it has none" : `it has ${known.join(", ")}`;
     throw new ConfigError(
       "NO_EVALUATION",
-      `${runDir} has no evaluation "${asked}"; ${hint}.${suggestion(asked, known)} rec-r1 eval ${runDir} makes those of the test split.`,
+      `${runDir} has no evaluation "${asked}"; ${hint}.${suggestion(asked, known)} rec-r1 eval ${quoteForShell(runDir)} makes those of the test split.`,
     );
   }
   const answered = evaluation.records.filter(({ sample, hits }) => sample === 0 && hits !== null);

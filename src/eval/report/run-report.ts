@@ -2,6 +2,7 @@
  * A run's report from what its folder holds, as far as it got: with an evaluation of a split the systems side by side;
  * before one, validation before and after training; before that, the curve alone.
  */
+import { quoteForShell } from "../../core/shell-quote.ts";
 import { findSubstitutions } from "../substitutions.ts";
 import { compareSystems, scoresByExample } from "../compare.ts";
 import type { EvaluationFile, MetricsRecord, RunManifest, TimingRecord } from "../../runs/records.ts";
@@ -134,7 +135,7 @@ async function chooseEvaluations(
       ? []
       : await read(`valid-${stepName(last)}`, "tuned", `Tuned model, step ${last}`, `the tuned model of step ${last}`)),
   ];
-  const advice = `rec-r1 eval ${runDir} --split ${split} compares raw words, untrained and tuned.`;
+  const advice = `rec-r1 eval ${quoteForShell(runDir)} --split ${split} compares raw words, untrained and tuned.`;
   const notice =
     valid.length > 0
       ? `Not evaluated on the ${split} split yet. These are figures on validation, which also picked the best step and so flatters it. ${advice}`

@@ -1,4 +1,5 @@
 /** Before and after: the evaluations that `rec-r1 eval` wrote, query by query, side by side. */
+import { quoteForShell } from "../../core/shell-quote.ts";
 import { bootstrapDifference } from "../../eval/significance.ts";
 import { explainLoss } from "../../eval/suspects.ts";
 import { stepName } from "../../runs/checkpoints.ts";
@@ -82,7 +83,7 @@ export class BeforeAfter {
     const split = options.split ?? [...splits.keys()][0];
     const files = split === undefined ? undefined : splits.get(split);
     if (split === undefined || !files?.tuned) {
-      return { missing: `Nothing to compare yet. Evaluate the run with: rec-r1 eval ${this.run.dir}` };
+      return { missing: `Nothing to compare yet. Evaluate the run with: rec-r1 eval ${quoteForShell(this.run.dir)}` };
     }
     const comparison = await this.load(split, files);
     const baselines = policyNames.filter((name) => name !== "tuned" && comparison.answers[name]);
