@@ -39,6 +39,17 @@ export interface SamplingParams {
   signal?: AbortSignal;
   /** Called as completions end, with how many of `prompts.length × n` have. */
   onProgress?: (done: number) => void;
+  /**
+   * Called with a completion each time that it has grown and goes on, by the places of its prompt and among the prompt's
+   * samples. Its arrays are the engine's own and grow on. Engines that can't tell don't call it.
+   */
+  onGrowth?: (prompt: number, index: number, sample: GrowingSample) => void;
+}
+
+/** A completion as far as it has come: token ids and log-probs `[T]`. */
+export interface GrowingSample {
+  readonly ids: readonly number[];
+  readonly logprobs: readonly number[] | Float32Array;
 }
 
 export type Weights = "policy" | "reference";

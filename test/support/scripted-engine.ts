@@ -24,6 +24,8 @@ export class ScriptedEngine implements Engine {
   answer: (prompt: string, sample: number) => string;
   /** Log-prob of every token. */
   logprob = -0.5;
+  /** What the next token waits for, once a completion has `length` of them. */
+  beforeToken: (length: number) => Promise<void> = () => Promise.resolve();
 
   constructor(answer: (prompt: string, sample: number) => string) {
     this.answer = answer;
@@ -35,13 +37,31 @@ export class ScriptedEngine implements Engine {
     this.calls.push(texts);
     this.params.push(params);
     await raceAbort(this.hold, params.signal);
-    return texts.map((prompt) =>
+    const samples = texts.map((prompt) =>
       Array.from({ length: params.n }, (_, sample): Sample => {
-        const text = this.answer(prompt, sample).slice(0, params.maxTokens);
-        const ids = tokenizer.encode(text);
+        const whole = this.answer(prompt, sample).slice(0, params.maxTokens);
+        const { text, end } = cutAtStop(whole, params.stop ?? []);
+        const ids = tokenizer.encode(whole.slice(0, end));
         return { ids, text, logprobs: new Float32Array(ids.length).fill(this.logprob), stopReason: "stop" };
       }),
     );
+    await this.grow(samples, params);
+    return samples;
+  }
+
+  /** Tells of completions token by token, all of them but the last one each. */
+  private async grow(samples: readonly Sample[][], { onGrowth, signal }: SamplingParams): Promise<void> {
+    const longest = Math.max(0, ...samples.flat().map(({ ids }) => ids.length));
+    for (let length = 1; length < longest; length++) {
+      samples.forEach((row, prompt) =>
+        row.forEach(({ ids, logprobs }, index) => {
+          if (length < ids.length) {
+            onGrowth?.(prompt, index, { ids: ids.slice(0, length), logprobs: logprobs.slice(0, length) });
+          }
+        }),
+      );
+      await raceAbort(this.beforeToken(length), signal);
+    }
   }
 
   async close(): Promise<void> {
@@ -54,6 +74,13 @@ export class ScriptedEngine implements Engine {
   readonly logprobs = refuse;
   readonly saveState = refuse;
   readonly loadState = refuse;
+}
+
+/** A text before the first stop string in it, and where that string ends. */
+function cutAtStop(text: string, stops: readonly string[]): { text: string; end: number } {
+  const found = stops.map((stop) => ({ at: text.indexOf(stop), stop })).filter(({ at }) => at >= 0);
+  const [first] = found.sort((a, b) => a.at - b.at);
+  return first ? { text: text.slice(0, first.at), end: first.at + first.stop.length } : { text, end: text.length };
 }
 
 function refuse(): Promise<never> {

@@ -1,9 +1,10 @@
 /** Chat completions in the shapes of OpenAI's API, from the served policy. */
 import { randomBytes, randomInt } from "node:crypto";
-import type { ChatMessage, Engine, Sample, SamplingParams, TokenIds } from "../../engines/engine.ts";
+import type { ChatMessage, Engine, GrowingSample, SamplingParams, TokenIds } from "../../engines/engine.ts";
 import { encodeMessages } from "../../rl/prompt.ts";
 import { HttpError } from "../http/http-error.ts";
 import type { Batcher } from "./batcher.ts";
+import { ChatStream, tokenLogprobs } from "./chat-stream.ts";
 import type { ChatReply, ChatRequest } from "./schemas.ts";
 
 export interface ChatOptions {
@@ -13,8 +14,18 @@ export interface ChatOptions {
   modelName: string;
   /** Most tokens of a completion where the request doesn't say. */
   maxTokens: number;
+  /** Given: the completion is written as events while it grows; each with the empty line that ends it. */
+  write?: (event: string) => void;
+  /** Once it has fired, the completion is left out unless it was begun. */
+  signal?: AbortSignal;
   /** Seconds since 1970. */
   now?: () => number;
+}
+
+/** A conversation in the engine's queue. */
+interface Job {
+  prompt: TokenIds;
+  onGrowth?: (index: number, sample: GrowingSample) => void;
 }
 
 /**
@@ -22,7 +33,7 @@ export interface ChatOptions {
  * @throws HttpError 404 for another model, 400 `CONTEXT_LENGTH` for too long a conversation; EngineError
  */
 export async function completeChat(request: ChatRequest, options: ChatOptions): Promise<ChatReply> {
-  const { engine, batcher, modelName, now = () => Math.floor(Date.now() / 1000) } = options;
+  const { engine, batcher, modelName, write, now = () => Math.floor(Date.now() / 1000) } = options;
   if (request.model !== undefined && request.model !== modelName) {
     throw new HttpError(404, "MODEL_NOT_FOUND", `There is no model "${request.model}" here; there is "${modelName}".`);
   }
@@ -46,52 +57,42 @@ export async function completeChat(request: ChatRequest, options: ChatOptions): 
     seed: request.seed ?? (temperature === 0 ? 0 : randomInt(2 ** 31)),
     ...(request.stop ? { stop: [request.stop].flat() } : {}),
   };
-  const samples = await batcher.add(`chat ${JSON.stringify(params)}`, prompt, async (prompts: TokenIds[], signal) =>
-    engine.sample(prompts, { ...params, signal }),
-  );
+  const head = { id: `chatcmpl-${randomBytes(12).toString("hex")}`, created: now(), model: modelName };
+  const stream =
+    write &&
+    new ChatStream({
+      ...head,
+      tokenizer: engine.tokenizer,
+      stops: params.stop ?? [],
+      choices: params.n,
+      withLogprobs: request.logprobs === true,
+      withUsage: request.stream_options?.include_usage === true,
+      write,
+    });
+  const job: Job = { prompt, ...(stream ? { onGrowth: (index, sample) => stream.grow(index, sample) } : {}) };
+  const run = (jobs: Job[], signal: AbortSignal) =>
+    engine.sample(
+      jobs.map((each) => each.prompt),
+      { ...params, signal, onGrowth: (place, index, sample) => jobs[place]?.onGrowth?.(index, sample) },
+    );
+  const samples = await batcher.add(`chat ${JSON.stringify(params)}`, job, run, options.signal);
   const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
-  return {
-    id: `chatcmpl-${randomBytes(12).toString("hex")}`,
+  const reply: ChatReply = {
+    ...head,
     object: "chat.completion",
-    created: now(),
-    model: modelName,
     choices: samples.map((sample, index) => ({
       index,
       message: { role: "assistant", content: sample.text, refusal: null },
       finish_reason: sample.stopReason,
-      logprobs: request.logprobs ? { content: tokenLogprobs(engine, sample) } : null,
+      logprobs: request.logprobs ? tokenLogprobs(engine.tokenizer, sample) : null,
     })),
     usage: { prompt_tokens: prompt.length, completion_tokens: tokens, total_tokens: prompt.length + tokens },
   };
+  stream?.end(reply, samples);
+  return reply;
 }
 
 function toMessage({ role, content }: ChatRequest["messages"][number]): ChatMessage {
   const text = typeof content === "string" ? content : content.map((part) => part.text).join("");
   return { role: role === "developer" ? "system" : role, content: text };
-}
-
-type TokenLogprob = NonNullable<ChatReply["choices"][number]["logprobs"]>["content"][number];
-
-function tokenLogprobs(engine: Engine, { ids, logprobs }: Sample): TokenLogprob[] {
-  return ids.map((id, t) => {
-    const token = engine.tokenizer.decode([id]);
-    return { token, logprob: logprobs[t] as number, bytes: [...Buffer.from(token)], top_logprobs: [] };
-  });
-}
-
-/**
- * A completion as the events of a stream: for each choice its role, its text in one piece (the engine hands out whole
- * completions) and why it ended; then the usage, where that was asked for, and the mark of the end.
- */
-export function* streamChat(reply: ChatReply, withUsage: boolean): Generator<string> {
-  const { id, created, model } = reply;
-  const chunk = (choices: object[], usage?: object | null): string =>
-    `data: ${JSON.stringify({ id, object: "chat.completion.chunk", created, model, choices, ...(withUsage ? { usage: usage ?? null } : {}) })}\n\n`;
-  for (const { index, message, finish_reason, logprobs } of reply.choices) {
-    yield chunk([{ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null }]);
-    yield chunk([{ index, delta: { content: message.content }, logprobs, finish_reason: null }]);
-    yield chunk([{ index, delta: {}, logprobs: null, finish_reason }]);
-  }
-  if (withUsage) yield chunk([], reply.usage);
-  yield "data: [DONE]\n\n";
 }

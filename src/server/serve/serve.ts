@@ -14,9 +14,9 @@ import { makeGuard } from "../http/guard.ts";
 import type { GuardOptions } from "../http/guard.ts";
 import { HttpError } from "../http/http-error.ts";
 import { listenHttp } from "../http/listen.ts";
-import { commonHeaders, sendError, sendJson } from "../http/reply.ts";
+import { commonHeaders, describeError, sendError, sendJson } from "../http/reply.ts";
 import { Batcher } from "./batcher.ts";
-import { completeChat, streamChat } from "./chat.ts";
+import { completeChat } from "./chat.ts";
 import { makeMetrics } from "./metrics.ts";
 import type { ServeMetrics } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
@@ -76,6 +76,12 @@ type Route = (request: IncomingMessage, response: ServerResponse) => Promise<voi
 
 /** Seconds after which a refused request may be tried again. */
 const retryAfter = { "retry-after": "1" };
+
+const eventHeaders = {
+  ...commonHeaders,
+  "content-type": "text/event-stream; charset=utf-8",
+  "cache-control": "no-store",
+};
 
 /** Chat conversations may be long; everything else is short. */
 const maxChatBytes = 512 * 1024;
@@ -257,14 +263,22 @@ class HttpService {
   private async chat(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const asked = await readJson(request, chatRequest, maxChatBytes);
     const { engine, modelName } = this.options;
-    const reply = await completeChat(asked, { engine, batcher: this.batcher, modelName, maxTokens: 256 });
-    if (!asked.stream) return sendJson(response, 200, reply);
-    response.writeHead(200, {
-      ...commonHeaders,
-      "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-store",
-    });
-    for (const event of streamChat(reply, asked.stream_options?.include_usage === true)) response.write(event);
+    const gone = new AbortController();
+    response.on("close", () => gone.abort());
+    const parts = { engine, batcher: this.batcher, modelName, maxTokens: 256, signal: gone.signal };
+    if (!asked.stream) return sendJson(response, 200, await completeChat(asked, parts));
+    const write = (event: string): void => {
+      if (!response.headersSent) response.writeHead(200, eventHeaders);
+      response.write(event);
+    };
+    try {
+      await completeChat(asked, { ...parts, write });
+    } catch (error) {
+      if (!response.headersSent) throw error;
+      // What was begun can't get another status; clients read the error from the stream.
+      const { code, message } = describeError(this.explain(error), (fault) => this.report(fault));
+      write(`data: ${JSON.stringify({ error: { code, message } })}\n\n`);
+    }
     response.end();
   }
 
