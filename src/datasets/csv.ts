@@ -1,12 +1,12 @@
 /**
- * CSV and TSV with a header line, as RFC 4180 writes them: quoted fields may hold delimiters, doubled quotes and line
- * breaks. Values stay text. Knows nothing of what the columns mean.
+ * CSV, with commas or semicolons, and TSV with a header line, as RFC 4180 writes them: quoted fields may hold delimiters,
+ * doubled quotes and line breaks. Values stay text. Knows nothing of what the columns mean.
  */
 import { readLines, type JsonLine, type ReadLinesOptions } from "../core/data-lines.ts";
 import { DataError } from "../core/errors.ts";
 
 export interface ReadCsvOptions extends ReadLinesOptions {
-  /** Default: a tab where the first line has one, else a comma. */
+  /** Default: a tab where the first line has one, else a semicolon where it has more of them than commas, else a comma. */
   delimiter?: string;
   /** Names of the columns of a file without a header line. Default: the first line names them. */
   header?: readonly string[];
@@ -46,6 +46,14 @@ function splitRecord(text: string, delimiter: string, quotes: boolean): { fields
   }
 }
 
+/** What separates the fields of a file by its first line. Spreadsheets write semicolons where commas are decimal points. */
+function guessDelimiter(line: string): string {
+  if (line.includes("\t")) return "\t";
+  const unquoted = line.replace(/"(?:[^"]|"")*"/g, "");
+  const count = (char: string): number => unquoted.split(char).length - 1;
+  return count(";") > count(",") ? ";" : ",";
+}
+
 /** Longest record, in lines: an unclosed quote must not swallow the rest of the file. */
 const longestRecordLines = 10_000;
 
@@ -63,7 +71,7 @@ export async function* readCsv(path: string, options: ReadCsvOptions = {}): Asyn
   let pending: { line: number; parts: string[] } | undefined;
   for await (const { line, text } of readLines(path, options)) {
     if (!pending && text.trim() === "") continue;
-    delimiter ??= text.includes("\t") ? "\t" : ",";
+    delimiter ??= guessDelimiter(text);
     const parts: string[] = pending ? [...pending.parts, text] : [text];
     const start: number = pending?.line ?? line;
     // Only a line with a quote can close a field, so that long quoted texts are scanned once and not once a line.

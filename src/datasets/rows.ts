@@ -69,7 +69,7 @@ export async function* readRows(path: string, options: ReadRowsOptions = {}): As
     yield* readParquet(path, { ...(columns ? { columns } : {}), ...(signal ? { signal } : {}) });
   } else if (format === "jsonl") yield* readJsonl(path, options);
   else if (format === "json") yield* readJsonDocument(path, signal);
-  else yield* readCsv(path, { ...options, delimiter: format === "tsv" ? "\t" : "," });
+  else yield* readCsv(path, { ...options, ...(format === "tsv" ? { delimiter: "\t" } : {}) });
 }
 
 /**

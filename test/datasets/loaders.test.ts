@@ -13,6 +13,7 @@ import {
   readPaperConversations,
   readParquet,
   readPurchases,
+  readRows,
   readSearchFile,
   readTopics,
   recogniseFile,
@@ -97,6 +98,11 @@ describe("readCsv", () => {
       [2, { id: "1", text: 'a, "b"\nc' }],
       [5, { id: "2", text: "plain" }],
     ]);
+    const european = await textFile("european.csv", 'sku;name;"a, b; c"\n1;"pen; blue, 0,7 mm";x\n');
+    expect(await collect(readCsv(european))).toEqual([
+      { line: 2, value: { sku: "1", name: "pen; blue, 0,7 mm", "a, b; c": "x" } },
+    ]);
+    expect(await collect(readRows(european))).toHaveLength(1);
     const bare = await textFile("b.csv", "u,i\n");
     expect(await collect(readCsv(bare, { header: ["user", "item"] }))).toEqual([
       { line: 1, value: { user: "u", item: "i" } },
