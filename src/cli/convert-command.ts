@@ -5,7 +5,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { ConfigError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
 import { printable, Reporter } from "./progress.ts";
-import { parseCount } from "./options.ts";
+import { parseCount, parseEta } from "./options.ts";
 
 interface ConvertFlags {
   from?: string;
@@ -103,7 +103,7 @@ async function convert(input: string, output: string, flags: ConvertFlags): Prom
               ...flags,
               firstPosition: parseCount(flags.firstPosition, "--first-position"),
               minClicks: parseCount(flags.minClicks, "--min-clicks"),
-              eta: flags.eta === "auto" ? "auto" : Number(flags.eta),
+              eta: parseEta(flags.eta),
               ...(flags.grades === undefined ? {} : { grades: parseCount(flags.grades, "--grades") }),
               signal,
               onProgress: (read, total) => reporter.status(`reading ${input}: ${Math.floor((100 * read) / total)} %`),

@@ -1,9 +1,8 @@
 /** `rec-r1 distill`: a run's policy as synonym and rewrite rules, for where no model may run when a query comes. */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
-import { writeFileAtomic } from "../core/atomic-write.ts";
+import { makeFolder, writeFileAtomic } from "../core/atomic-write.ts";
 import { ConfigError, DataError } from "../core/errors.ts";
 import { compareSystems, scoresByExample } from "../eval/compare.ts";
 import { distillRules } from "../eval/distill/distill.ts";
@@ -125,7 +124,7 @@ async function runDistill(runDir: string, flags: DistillFlags): Promise<void> {
       maxPhraseWords,
       onProgress: show,
     });
-    await mkdir(out, { recursive: true });
+    await makeFolder(out);
     await writeRules(out, distilled);
     let measured: Measured | undefined;
     if (test.length > 0) {

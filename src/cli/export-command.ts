@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
-import { describeFileError } from "../core/atomic-write.ts";
+import { describeFileError, makeFolder } from "../core/atomic-write.ts";
 import { ConfigError, throwIfAborted } from "../core/errors.ts";
 import type { Sample } from "../engines/engine.ts";
 import type { LocalEngine } from "../engines/local/index.ts";
@@ -166,11 +166,8 @@ async function writeWeights({ name, engine, tokenizer, base, flags, type }: Writ
     const { writeModelFolder } = await import("../models/export-folder.ts");
     return writeModelFolder(out, { config, weights, parts: tokenizer }, type as Exclude<ExportType, "q8_0">);
   }
-  const [{ writeGguf }, { mkdir }] = await Promise.all([
-    import("../models/gguf-writer.ts"),
-    import("node:fs/promises"),
-  ]);
-  await mkdir(out, { recursive: true });
+  const { writeGguf } = await import("../models/gguf-writer.ts");
+  await makeFolder(out);
   const path = join(out, `${name.replace(/[^\w.-]+/g, "-")}.${type.toUpperCase()}.gguf`);
   await writeGguf(path, { name, config, weights, tokenizer }, type as Exclude<ExportType, "bf16">).catch(
     (error: unknown) => Promise.reject(describeFileError(error, "write", path)),

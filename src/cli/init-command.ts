@@ -4,7 +4,7 @@ import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { writeFileAtomic } from "../core/atomic-write.ts";
-import { AbortError, ConfigError } from "../core/errors.ts";
+import { AbortError, ConfigError, DataError } from "../core/errors.ts";
 import { quoteForShell } from "../core/shell-quote.ts";
 import { suggestion } from "../core/suggest.ts";
 import { bootstrapInterval } from "../eval/significance.ts";
@@ -26,7 +26,7 @@ import {
 import { parseMetric, readmeFile, taskFile } from "./init/project-files.ts";
 import type { ChosenRecommender, Project, RawFigures } from "./init/project-files.ts";
 import { loadTask } from "./load-task.ts";
-import { parseCount } from "./options.ts";
+import { parseCount, parseEta } from "./options.ts";
 import { printable, Reporter } from "./progress.ts";
 
 interface InitFlags {
@@ -178,7 +178,14 @@ async function makeProject(
     "File of queries with what is relevant, or of clicks",
     "--queries FILE",
   );
-  const source = await recogniseJudgments(judgmentsPath);
+  const source = await recogniseJudgments(judgmentsPath).catch((error: unknown) => {
+    if (!(error instanceof DataError) || error.code !== "DATA_UNKNOWN_LAYOUT") throw error;
+    throw new DataError(
+      error.code,
+      `${error.message} With init, make judgments of it first: rec-r1 convert ${quoteForShell(judgmentsPath)} judgments.jsonl --from clicks --query COLUMN --item COLUMN, then --queries judgments.jsonl.`,
+      { cause: error, details: error.details },
+    );
+  });
   if (source === "run")
     throw new ConfigError("BAD_OPTION", `${judgmentsPath} is a run folder; expected queries or clicks.`);
   const recommender = await chooseRecommender(flags, { ask, required });
@@ -189,7 +196,7 @@ async function makeProject(
   const judgments = await readJudgments(judgmentsPath, source, {
     signal,
     onProgress: progress(judgmentsPath),
-    eta: flags.eta === "auto" ? "auto" : Number(flags.eta),
+    eta: parseEta(flags.eta),
     minClicks: parseCount(flags.minClicks, "--min-clicks"),
     ...(flags.topics === undefined ? {} : { topics: flags.topics }),
   });
@@ -245,7 +252,7 @@ async function chooseRecommender(
   if (!(recommenderKinds as readonly string[]).includes(kind)) {
     throw new ConfigError(
       "BAD_OPTION",
-      `--recommender: "${kind}" is none of ${recommenderKinds.join(", ")}.${suggestion(kind, recommenderKinds)} Any other goes into the task file by hand.`,
+      `--recommender: "${kind}" is no recommender that init sets up.${suggestion(kind, recommenderKinds)} Any other goes into the task file by hand.`,
     );
   }
   if (kind === "lancedb") return { kind };

@@ -73,3 +73,11 @@ export function parseCount(text: string, flag: string): number {
   if (text.trim() !== "" && Number.isSafeInteger(count) && count >= 0) return count;
   throw new ConfigError("BAD_OPTION", `${flag}: expected a whole number, 0 or more, got "${text}".`);
 }
+
+/** How fast attention falls with the position, from a flag. @throws ConfigError `BAD_OPTION` */
+export function parseEta(text: string): number | "auto" {
+  if (text === "auto") return text;
+  const eta = Number(text);
+  if (text.trim() !== "" && eta >= 0 && eta <= 4) return eta;
+  throw new ConfigError("BAD_OPTION", `--eta: expected auto or a number from 0 to 4, got "${text}".`);
+}

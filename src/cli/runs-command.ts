@@ -19,7 +19,7 @@ async function listRuns(folder: string, { json }: { json?: boolean }): Promise<v
     if (!(error instanceof RecR1Error) || error.code !== "NOT_FOUND") throw error;
     throw new ConfigError(
       "NO_RUNS_FOLDER",
-      `There is no folder ${folder} to list runs of. Start one with: rec-r1 train TASK --run ${folder}/NAME, or give the folder that has them.`,
+      `There is no folder ${folder} to list runs of. Start one with: rec-r1 train TASK --run ${quoteForShell(join(folder, "NAME"))}, or give the folder that has them.`,
       { cause: error },
     );
   });

@@ -1,9 +1,9 @@
 /** `rec-r1 serve`: a run's policy in front of its recommender, as an HTTP service. */
-import { mkdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
 import { listenForInterrupt } from "../core/abort.ts";
+import { makeFolder } from "../core/atomic-write.ts";
 import { resolveConfig } from "../core/config.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { GateFigures, RewriteGate } from "../eval/rewrite-gate.ts";
@@ -215,7 +215,7 @@ async function openShadowLog(
 ): Promise<ShadowLog> {
   const { ShadowLog } = await import("../server/serve/shadow-log.ts");
   const path = shadowLog ?? join(runDir, "serve", "shadow.jsonl");
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   return new ShadowLog(path, (error) => onWarning(`${path}: ${(error as Error).message}`));
 }
 

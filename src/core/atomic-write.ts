@@ -1,7 +1,7 @@
 /** Files that are either whole or absent, whatever happens to the process in the meantime. */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { RecR1Error } from "./errors.ts";
 
 const reasons: Record<string, { code: string; what: string; advice: string }> = {
@@ -35,18 +35,33 @@ export function describeFileError(error: unknown, action: string, path: string):
  * @throws RecR1Error `READ_ONLY`, `NO_PERMISSION` … with the path
  */
 export async function makeFolder(path: string): Promise<void> {
-  const failure = await mkdir(path, { recursive: true }).then(
-    () => undefined,
-    async (error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") return error;
-      // So Node has it where the file system is read-only, too; asked for this folder alone, it says what is wrong.
-      return mkdir(path).then(
-        () => undefined,
-        (precise: unknown) => precise,
+  try {
+    await makeWithParents(resolve(path));
+  } catch (error) {
+    throw describeFileError(error, "make the folder", path);
+  }
+}
+
+/** Node's own `recursive` never ends where a folder that exists refuses with ENOENT, as those of /proc do. */
+async function makeWithParents(path: string): Promise<void> {
+  const tryOnce = async (): Promise<NodeJS.ErrnoException | undefined> => {
+    try {
+      await mkdir(path);
+      return undefined;
+    } catch (error) {
+      const isThere = await stat(path).then(
+        (entry) => entry.isDirectory(),
+        () => false,
       );
-    },
-  );
-  if (failure !== undefined) throw describeFileError(failure, "make the folder", path);
+      return isThere ? undefined : (error as NodeJS.ErrnoException);
+    }
+  };
+  let failure = await tryOnce();
+  if (failure?.code === "ENOENT" && dirname(path) !== path) {
+    await makeWithParents(dirname(path));
+    failure = await tryOnce();
+  }
+  if (failure) throw failure;
 }
 
 /** Asks the system to put a folder's entries on disk; file systems that can't are left alone. */
@@ -132,7 +147,7 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const temporary = temporaryName(path);
   try {
-    if (makeFolders) await mkdir(dirname(path), { recursive: true });
+    if (makeFolders) await makeFolder(dirname(path));
     const handle = await open(temporary, "wx");
     try {
       await handle.writeFile(data);

@@ -94,7 +94,7 @@ describe("rec-r1 convert", () => {
     [["clicks.csv", "out.xyz"], /doesn't say which format to write.*--to examples/],
     [["clicks.csv", "o2.jsonl", "--from", "cliks"], /"cliks" is none of .*Did you mean "clicks"/],
     [["clicks.csv", "o2.jsonl", "--to", "trec-run"], /"trec-run" is none of examples/],
-    [["clicks.csv", "o2.jsonl", "--eta", "much"], /eta is NaN/],
+    [["clicks.csv", "o2.jsonl", "--eta", "much"], /--eta: expected auto or a number from 0 to 4, got "much"/],
     [["clicks.csv", "o2.jsonl", "--query", "nope"], /no column "nope"/],
     [["clicks.csv", "o2.jsonl", "--min-clicks", "100"], /no item of 2 queries has 100 clicks/],
     [["odd.txt", "o2.jsonl"], /none of the known formats/],

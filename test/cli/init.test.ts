@@ -192,7 +192,7 @@ describe("rec-r1 init", () => {
     ],
     [
       ["--catalogue", "products.jsonl", "--queries", "queries.jsonl", "--recommender", "lance"],
-      /"lance" is none of lancedb/,
+      /"lance" is no recommender that init sets up\. Did you mean "lancedb"/,
     ],
     [
       ["--catalogue", "products.jsonl", "--queries", "queries.jsonl", "--recommender", "http"],

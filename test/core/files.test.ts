@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { isTemporaryName, temporaryName, writeFileAtomic } from "../../src/core/atomic-write.ts";
+import { isTemporaryName, makeFolder, temporaryName, writeFileAtomic } from "../../src/core/atomic-write.ts";
 import { digestLines, sha256OfFile, sha256OfJson } from "../../src/core/checksum.ts";
 import { appendJsonLines, readJsonLog } from "../../src/core/json-lines.ts";
 
@@ -52,6 +52,19 @@ describe("writeFileAtomic", () => {
   it("recognises its own leftovers", () => {
     expect(isTemporaryName(temporaryName("/x/step-000010"))).toBe(true);
     expect(isTemporaryName("/x/step-000010")).toBe(false);
+  });
+});
+
+describe("makeFolder", () => {
+  it("makes what is missing, also at the same time as others, and takes what is there", async () => {
+    const path = join(root, "a/b/c");
+    await Promise.all(Array.from({ length: 8 }, () => makeFolder(path)));
+    await makeFolder(path);
+    expect(await readdir(join(root, "a/b"))).toEqual(["c"]);
+  });
+
+  it.skipIf(process.platform !== "linux")("ends where a folder that exists says that it doesn't", async () => {
+    await expect(makeFolder("/proc/nowhere/below")).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 });
 

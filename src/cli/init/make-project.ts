@@ -1,8 +1,8 @@
 /** From a catalogue and judgments to the files of a project: ids are looked up, queries split, texts written. */
 import { existsSync } from "node:fs";
-import { copyFile, mkdir } from "node:fs/promises";
+import { copyFile } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
-import { writeFileAtomic } from "../../core/atomic-write.ts";
+import { makeFolder, writeFileAtomic } from "../../core/atomic-write.ts";
 import { createRowChecker, emptyCatalogueError } from "../../core/catalogue.ts";
 import type { JsonObject, ReadLinesOptions } from "../../core/data-lines.ts";
 import { ConfigError, DataError } from "../../core/errors.ts";
@@ -123,7 +123,7 @@ export async function writeData(
   folder: string,
   { catalogue, copy, splits }: { catalogue: string; copy: string[] | undefined; splits: QuerySplits },
 ): Promise<string> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   for (const name of ["train", "valid", "test"] as const) {
     const lines = splits[name].map((query) => `${JSON.stringify(toExample(withoutIrrelevant(query)))}\n`);
     await writeFileAtomic(join(folder, `${name}.jsonl`), lines.join(""));

@@ -161,6 +161,7 @@ async function sampleWave(
       finish(running, "length", model.tokenizer.decode(running.ids));
       return false;
     }
+    params.onGrowth?.(running.prompt, running.sample, running);
     return true;
   };
 

@@ -332,6 +332,33 @@ describe("the end of a completion", () => {
   });
 });
 
+describe("a completion that grows", () => {
+  it.each([
+    ["greedy", { temperature: 0 }],
+    ["drawn", { temperature: 1 }],
+    ["cut and stopped", { temperature: 1, topK: 8, stop: ["e"] }],
+  ])("is told token by token, all but the last: %s", async (_name, settings) => {
+    const engine = await makeTinyEngine();
+    const told = new Map<string, number[][]>();
+    const params: SamplingParams = {
+      ...drawn,
+      ...settings,
+      onGrowth: (prompt, index, { ids, logprobs }) => {
+        expect(logprobs).toHaveLength(ids.length);
+        const key = `${prompt} ${index}`;
+        told.set(key, [...(told.get(key) ?? []), [...ids]]);
+      },
+    };
+    const samples = await engine.sample(prompts, params);
+    samples.forEach((group, prompt) =>
+      group.forEach(({ ids }, index) => {
+        const expected = Array.from({ length: ids.length - 1 }, (_, t) => ids.slice(0, t + 1));
+        expect(told.get(`${prompt} ${index}`) ?? []).toEqual(expected);
+      }),
+    );
+  });
+});
+
 describe("what sampling refuses", () => {
   const params: SamplingParams = { n: 1, maxTokens: 4, temperature: 1, seed: 1 };
 
