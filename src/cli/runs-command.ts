@@ -1,7 +1,8 @@
 /** `rec-r1 runs`: the runs of a folder in a table. */
-import { relative } from "node:path";
+import { join, relative } from "node:path";
 import type { Command } from "commander";
 import { ConfigError, RecR1Error } from "../core/errors.ts";
+import { quoteForShell } from "../core/shell-quote.ts";
 import { renderText } from "../eval/comparison/tables.ts";
 import { summariseRuns } from "../runs/list-runs.ts";
 import type { RunSummary } from "../runs/list-runs.ts";
@@ -30,7 +31,7 @@ async function listRuns(folder: string, { json }: { json?: boolean }): Promise<v
   for (const { dir, problem } of unreadable) process.stderr.write(printable(`warning: ${dir}: ${problem}\n`));
   if (runs.length === 0) {
     process.stdout.write(
-      `${printable(folder)} has no runs. Start one: rec-r1 train TASK --run ${printable(folder)}/first\n`,
+      `${printable(folder)} has no runs. Start one: rec-r1 train TASK --run ${printable(quoteForShell(join(folder, "first")))}\n`,
     );
     return;
   }
