@@ -107,6 +107,12 @@ describe("rec-r1 train and eval", () => {
       expect(resumed.stderr).toMatch(/resumed after step [2345]/);
       expect(await resultsOf(inProject(name))).toEqual(await resultsOf(inProject("whole")));
     });
+
+    it("by nobody who has stopped reading what it says", async () => {
+      const { code } = await runProcess(folder, args("unread"), { hangUpOn: /step 1\/6/ });
+      expect(code).toBe(0);
+      expect(await resultsOf(inProject("unread"))).toEqual(await resultsOf(inProject("whole")));
+    });
   });
 });
 

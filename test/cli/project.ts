@@ -55,6 +55,7 @@ export interface CliResult {
 /**
  * Runs the command line from its sources in a process of its own.
  * @param options.interrupt sends the signal, or calls the function, when stderr or stdout shows the text
+ * @param options.hangUpOn nobody reads what it says once this text is there
  * @param options.limits what a shell does to itself before the process takes its place, such as `ulimit -n 64`
  */
 export async function runProcess(
@@ -62,10 +63,12 @@ export async function runProcess(
   args: readonly string[],
   {
     interrupt,
+    hangUpOn,
     limits,
     nodeOptions = "",
   }: {
     interrupt?: { on: RegExp; signal: NodeJS.Signals | ((pid: number) => void) };
+    hangUpOn?: RegExp;
     limits?: string;
     nodeOptions?: string;
   } = {},
@@ -82,6 +85,7 @@ export async function runProcess(
   let [stdout, stderr] = ["", ""];
   let sent = false;
   const interruptWhenDue = (): void => {
+    if (hangUpOn?.test(stderr)) for (const output of [child.stdout, child.stderr]) output.destroy();
     if (!interrupt || sent || !(interrupt.on.test(stderr) || interrupt.on.test(stdout))) return;
     sent = true;
     if (typeof interrupt.signal === "string") child.kill(interrupt.signal);
