@@ -210,7 +210,7 @@ const oddValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.integer({ min: 1, max: 300 }).map((depth) => JSON.parse(`${"[".repeat(depth)}${"]".repeat(depth)}`) as unknown),
 );
 
-/** A good JSON value with some of its parts replaced, removed or doubled. */
+/** A good JSON value with some of its parts replaced, removed or doubled; no two inputs share a part. */
 export function mutatedJson(good: unknown): fc.Arbitrary<unknown> {
   const change = fc.record({
     path: fc.array(fc.nat(10_000), { minLength: 0, maxLength: 8 }),
@@ -219,7 +219,7 @@ export function mutatedJson(good: unknown): fc.Arbitrary<unknown> {
   });
   return fc.array(change, { minLength: 1, maxLength: 3 }).map((changes) => {
     let root = structuredClone(good);
-    for (const { path, value, kind } of changes) root = mutate(root, path, value, kind);
+    for (const { path, value, kind } of changes) root = mutate(root, path, structuredClone(value), kind);
     return root;
   });
 }
