@@ -79,6 +79,12 @@ async function readTextFile(path: string): Promise<string | null> {
   }
 }
 
+/** Of the largest vocabularies the ids end at a few hundred thousand; lists as long as the largest id are made of them. */
+const largestId = 2 ** 22;
+
+const isTokenId = (id: unknown): id is number =>
+  Number.isInteger(id) && (id as number) >= 0 && (id as number) <= largestId;
+
 /** Ids of the added tokens and of a vocabulary that is a map. */
 function listTokens(tokenizerJson: Json, where: string): Map<string, number> {
   const model = tokenizerJson.model as Json | null | undefined;
@@ -89,17 +95,23 @@ function listTokens(tokenizerJson: Json, where: string): Map<string, number> {
   }
   const tokens = new Map<string, number>();
   if (model.vocab !== null && typeof model.vocab === "object" && !Array.isArray(model.vocab)) {
-    for (const [token, id] of Object.entries(model.vocab)) tokens.set(token, id as number);
+    for (const [token, id] of Object.entries(model.vocab)) {
+      if (!isTokenId(id)) {
+        const message = `${where}: the id of the token ${JSON.stringify(token.slice(0, 40))} is ${typeof id === "number" ? id : `a ${typeof id}`}; expected a whole number from 0 to ${largestId}.`;
+        throw new ModelError("TOKENIZER_INVALID", message, { details: { path: where } });
+      }
+      tokens.set(token, id);
+    }
   }
   const added: unknown[] = Array.isArray(tokenizerJson.added_tokens) ? tokenizerJson.added_tokens : [];
   for (const [i, token] of added.entries()) {
     const { content, id } = (token ?? {}) as Json;
-    if (typeof content !== "string" || !Number.isSafeInteger(id)) {
+    if (typeof content !== "string" || !isTokenId(id)) {
       throw new ModelError("TOKENIZER_INVALID", `${where}: added_tokens[${i}] is not a token with its text and id.`, {
         details: { path: where },
       });
     }
-    tokens.set(content, id as number);
+    tokens.set(content, id);
   }
   return tokens;
 }

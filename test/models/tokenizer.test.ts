@@ -248,6 +248,10 @@ describe("tokenizers of Hugging Face folders", () => {
     ["{", "MODEL_FILE_CORRUPT"],
     ["{}", "TOKENIZER_INVALID"],
     ['{"model":{"type":"Nonsense"}}', "TOKENIZER_INVALID"],
+    // A list as long as its largest id would never be filled.
+    ['{"model":{"type":"BPE","vocab":{"a":2147483648},"merges":[]}}', "TOKENIZER_INVALID"],
+    ['{"model":{"type":"BPE","vocab":{"a":{}},"merges":[]}}', "TOKENIZER_INVALID"],
+    ['{"added_tokens":[{"content":"a","id":2147483648}],"model":{"type":"BPE"}}', "TOKENIZER_INVALID"],
   ])("tokenizer.json of %j is refused", async (text, code) => {
     await expect(open({ "tokenizer.json": text })).rejects.toMatchObject({ code });
   });
