@@ -79,9 +79,9 @@ export interface RewriteGate {
   /** Of standardized figures. */
   weights: readonly number[];
   intercept: number;
-  /** The policy's query is used where the predicted gain is at least this. Null: nowhere. */
+  /** The policy's query is used where the predicted gain is at least this; −1.8e308: everywhere. Null: nowhere. */
   threshold: number | null;
-  /** Measured on examples held out by turns: no rewriting, always, and with a gate fitted to the others. */
+  /** Measured on examples held out by turns: no rewriting, always, and as this gate decides, fitted to the others. */
   measured: { raw: number; always: GateFigures; gated: GateFigures };
 }
 
@@ -101,7 +101,8 @@ const ridge = 5;
 export const minGateExamples = 25;
 
 /**
- * Fits a gate and measures it by cross-validation in five parts.
+ * Fits a gate and measures it by cross-validation in five parts. Where rewriting always, or never, comes out better than
+ * the gate on examples that it was not fitted to, it stays open, or shut.
  * @param options.metric its name, for the record
  * @param options.seed of the parts. Default 0.
  * @throws DataError `GATE_TOO_FEW` under 25 examples
@@ -125,18 +126,31 @@ export function calibrateGate(
       if (isOpen(model, predict(model, example))) opened.add(example);
     }
   }
+  const model = fitGate(examples);
+  const [always, never] = [true, false].map((isRewritten) => ({
+    figures: figuresOf(examples, () => isRewritten),
+    threshold: isRewritten ? -Number.MAX_VALUE : null,
+  })) as [GateChoice, GateChoice];
+  const fitted = { figures: figuresOf(examples, (example) => opened.has(example)), threshold: model.threshold };
+  const choice = [always, never].reduce(
+    (best, other) => (other.figures.mean > best.figures.mean ? other : best),
+    fitted,
+  );
   return {
     format: 1,
     metric,
     examples: examples.length,
     features: gateFeatureNames,
-    ...fitGate(examples),
-    measured: {
-      raw: meanOf(examples.map(({ rawScore }) => rawScore)),
-      always: figuresOf(examples, () => true),
-      gated: figuresOf(examples, (example) => opened.has(example)),
-    },
+    ...model,
+    threshold: choice.threshold,
+    measured: { raw: never.figures.mean, always: always.figures, gated: choice.figures },
   };
+}
+
+/** A way to decide and what it comes to. */
+interface GateChoice {
+  figures: GateFigures;
+  threshold: number | null;
 }
 
 function figuresOf(examples: readonly GateExample[], isRewritten: (example: GateExample) => boolean): GateFigures {

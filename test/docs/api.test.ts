@@ -18,7 +18,7 @@ function listEntries(): { name: string; path: string }[] {
   return [{ name: "rec-r1", path: join(root, "src/index.ts") }, ...folders("engines"), ...folders("recommenders")];
 }
 
-it("is up to date", async () => {
+it("is up to date", { timeout: 240_000 }, async () => {
   const sections = listEntries().map(({ name, path }) => `## ${name}\n\n${describeExports(path)}`);
   const text = `# API
 

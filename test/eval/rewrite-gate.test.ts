@@ -64,6 +64,19 @@ describe("the rewrite gate", () => {
     expect(open.measured.gated).toMatchObject({ rewritten: 1, helped: 1, harmed: 0 });
   });
 
+  it("stays open where few examples, of which most are helped, let it learn what isn't so", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const random = randomStream(seed, "few");
+      const few = makeExamples(25, { informative: false }).map((example) => ({
+        ...example,
+        score: random.next() < 0.15 ? 0.3 : 0.9,
+      }));
+      const { measured, threshold } = calibrateGate(few, { metric: "m", seed });
+      expect(measured.gated.mean).toBeGreaterThanOrEqual(measured.always.mean);
+      if (threshold === -Number.MAX_VALUE) expect(measured.gated).toEqual(measured.always);
+    }
+  });
+
   it("survives JSON, and is the same for the same examples", () => {
     const examples = makeExamples(40, { informative: true });
     const gate = calibrateGate(examples, { metric: "m", seed: 3 });

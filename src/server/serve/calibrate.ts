@@ -67,7 +67,13 @@ export function gateKey(facts: {
   examples: readonly LoadedExample<object>[];
 }): string {
   const { checkpoint, fingerprint, examples } = facts;
-  return sha256OfJson([checkpoint, fingerprint, examples.map(({ id, example }) => [id, example]), gateFeatureNames]);
+  return sha256OfJson([
+    checkpoint,
+    fingerprint,
+    examples.map(({ id, example }) => [id, example]),
+    gateFeatureNames,
+    "best",
+  ]);
 }
 
 /** The gate that was kept under a key, or one that is made now and kept. */
