@@ -52,7 +52,7 @@ export interface LanceDbOptions extends AnalysisOptions {
    * `memory://` for rows.
    */
   indexDir?: string;
-  /** Queries asked at once. Default 32. */
+  /** Queries asked at once. Default 8. */
   concurrency?: number;
   /** Stops building the index; what is done by then is kept, and the next time goes on from there. */
   signal?: AbortSignal;
@@ -84,7 +84,7 @@ export interface Settings {
 
 /** @throws ConfigError naming the option, what was got and what was expected */
 export function resolveOptions(options: LanceDbOptions): Settings {
-  const { text, search = "bm25", filterFields = {}, concurrency = 32 } = options;
+  const { text, search = "bm25", filterFields = {}, concurrency = 8 } = options;
   const weights = readWeights(text);
   const textFields = weights ? Object.keys(weights) : (text as readonly string[]);
   const storedFields = options.store ?? textFields;
