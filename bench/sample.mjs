@@ -5,7 +5,7 @@ import { LocalEngine } from "../dist/engines/local/index.js";
 import { loadModel } from "../dist/models/load.js";
 import { pullModel } from "../dist/models/pull.js";
 import { randomStream } from "../dist/core/random.js";
-import { hasLlama, startLlama } from "./parts/llama-peer.mjs";
+import { startLlama, wantsLlama } from "./parts/llama-peer.mjs";
 import { median, numberOption, spread } from "./parts/statistics.mjs";
 import { timeGraphs } from "./parts/time-graphs.mjs";
 
@@ -24,10 +24,7 @@ export async function run(args, log) {
   const prompts = Array.from({ length: promptCount }, () =>
     Array.from({ length: promptTokens }, () => 100 + random.nextInt(model.config.vocabSize - 100)),
   );
-  const withPeer = !args.includes("--no-peer") && hasLlama();
-  if (!withPeer && !args.includes("--no-peer")) {
-    log("llama.cpp is not installed (npm install --prefix bench/llama-cpp --ignore-scripts): only our side runs.");
-  }
+  const withPeer = wantsLlama(args, log);
   const peer = withPeer ? await startLlama({ gguf, threads, prompts, groupSize, completionTokens }) : undefined;
   const timer = timeGraphs();
   const tokens = promptCount * groupSize * completionTokens;

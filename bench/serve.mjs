@@ -9,7 +9,7 @@ import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { hasLlama } from "./parts/llama-peer.mjs";
+import { wantsLlama } from "./parts/llama-peer.mjs";
 import { numberOption, percentile, spread, textOption } from "./parts/statistics.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -71,16 +71,15 @@ async function load(send, bodies, clients) {
   return { times, replies, seconds: (performance.now() - start) / 1000 };
 }
 
+const shareOfTuned = (replies) => replies.filter(({ source }) => source === "tuned").length / replies.length;
+
 export async function run(args, log) {
   const runDir = textOption(args, "run", "runs/demo");
   const [requests, rounds] = [numberOption(args, "requests", 64), numberOption(args, "rounds", 2)];
   const threads = numberOption(args, "threads", 2);
   const only = numberOption(args, "clients", 0);
   const clientCounts = only > 0 ? [only] : [1, 4, 16];
-  const withPeer = !args.includes("--no-peer") && hasLlama();
-  if (!withPeer && !args.includes("--no-peer")) {
-    log("llama.cpp is not installed (npm install --prefix bench/llama-cpp --ignore-scripts): only our side runs.");
-  }
+  const withPeer = wantsLlama(args, log);
   const { openRun } = await import("../dist/cli/open-run.js");
   const { loadSplit } = await import("../dist/rl/task.js");
   const { task, config } = await openRun(runDir);
@@ -134,6 +133,18 @@ export async function run(args, log) {
       : {}),
   };
   const rows = {};
+  /** Remembers a load under a system's name and its number of clients, and says what it was. */
+  const record = (name, clients, { times, replies, seconds }) => {
+    const row = ((rows[name] ??= {})[clients] ??= { p50: [], p95: [], perSecond: [], replies: [] });
+    const [p50, p95, perSecond] = [percentile(times, 0.5), percentile(times, 0.95), replies.length / seconds];
+    row.p50.push(p50);
+    row.p95.push(p95);
+    row.perSecond.push(perSecond);
+    row.replies.push(...replies);
+    log(
+      `${name}, ${clients} clients: p50 ${p50.toFixed(1)} ms, p95 ${p95.toFixed(1)} ms, ${perSecond.toFixed(1)} a second`,
+    );
+  };
   const texts = { chat: new Map(), llama: new Map() };
   try {
     // A server's idle threads would disturb the others, so each is there only for its own turn.
@@ -151,23 +162,9 @@ export async function run(args, log) {
               if (texts[name]) texts[name].set(JSON.stringify(given.messages), reply.choices[0].message.content);
               return reply;
             };
-            const { times, replies, seconds } = await load(send, bodies, clients);
-            const row = ((rows[name] ??= {})[clients] ??= { p50: [], p95: [], perSecond: [], tuned: 0, asked: 0 });
-            row.p50.push(percentile(times, 0.5));
-            row.p95.push(percentile(times, 0.95));
-            row.perSecond.push(bodies.length / seconds);
-            row.asked += replies.length;
-            row.tuned += replies.filter(({ source }) => source === "tuned").length;
-            log(
-              `${name}, ${clients} clients: p50 ${percentile(times, 0.5).toFixed(1)} ms, p95 ${percentile(times, 0.95).toFixed(1)} ms, ${(bodies.length / seconds).toFixed(1)} a second`,
-            );
-            if (name !== "serve") continue;
+            record(name, clients, await load(send, bodies, clients));
             // The same queries again: rewrites and hits are remembered.
-            const again = await load((given) => post(server.url + path, given), bodies, clients);
-            const cached = ((rows["serve, cached"] ??= {})[clients] ??= { p50: [], p95: [], perSecond: [] });
-            cached.p50.push(percentile(again.times, 0.5));
-            cached.p95.push(percentile(again.times, 0.95));
-            cached.perSecond.push(bodies.length / again.seconds);
+            if (name === "serve") record("serve_cached", clients, await load(send, bodies, clients));
           }
         } finally {
           await server.stop();
@@ -180,15 +177,14 @@ export async function run(args, log) {
   }
   const result = { requests, rounds, threads, max_tokens: config.maxTokens };
   for (const [name, byClients] of Object.entries(rows)) {
-    const key = name.replace(", ", "_");
-    result[key] = Object.fromEntries(
-      Object.entries(byClients).map(([clients, { p50, p95, perSecond, tuned, asked }]) => [
+    result[name] = Object.fromEntries(
+      Object.entries(byClients).map(([clients, { p50, p95, perSecond, replies }]) => [
         clients,
         {
           p50_ms: spread(p50),
           p95_ms: spread(p95),
           per_second: spread(perSecond),
-          ...(name === "serve" ? { tuned_share: Number((tuned / asked).toFixed(3)) } : {}),
+          ...(name === "serve" ? { tuned_share: Number(shareOfTuned(replies).toFixed(3)) } : {}),
         },
       ]),
     );

@@ -7,18 +7,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { getLlama } from "node-llama-cpp";
+import { loadModel } from "./load-model.mjs";
 
 const { gguf, threads, prompts, groupSize, completionTokens } = JSON.parse(process.argv[2]);
 const report = (values) => process.stdout.write(`${JSON.stringify(values)}\n`);
-const llama = await getLlama({
-  gpu: false,
-  build: "never",
-  skipDownload: true,
-  maxThreads: threads,
-  progressLogs: false,
-});
-const model = await llama.loadModel({ modelPath: gguf });
+const model = await loadModel(gguf, threads);
 const sequenceCount = prompts.length * groupSize;
 const context = await model.createContext({
   sequences: sequenceCount,

@@ -2,17 +2,11 @@
 // a GGUF file, until standard input ends. Batched as well as it can: requests that come together are sequences of one
 // context and are decoded together, and a sequence keeps what a prompt has in common with the one before.
 import { createServer } from "node:http";
-import { getLlama, LlamaText, SpecialTokensText } from "node-llama-cpp";
+import { LlamaText, SpecialTokensText } from "node-llama-cpp";
+import { loadModel } from "./load-model.mjs";
 
 const { gguf, threads, sequences: sequenceCount } = JSON.parse(process.argv[2]);
-const llama = await getLlama({
-  gpu: false,
-  build: "never",
-  skipDownload: true,
-  maxThreads: threads,
-  progressLogs: false,
-});
-const model = await llama.loadModel({ modelPath: gguf });
+const model = await loadModel(gguf, threads);
 const context = await model.createContext({ sequences: sequenceCount, contextSize: 256, batchSize: 512, threads });
 const free = Array.from({ length: sequenceCount }, () => context.getSequence());
 const waiting = [];

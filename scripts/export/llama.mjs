@@ -1,19 +1,11 @@
 // Greedy completions of a GGUF file by llama.cpp (node-llama-cpp, installed in bench/llama-cpp), as one line of JSON:
-//   node llama.mjs MODEL.gguf REFERENCE.json NODE_LLAMA_CPP
+//   node llama.mjs MODEL.gguf REFERENCE.json
 import { readFileSync } from "node:fs";
-import { pathToFileURL } from "node:url";
+import { loadModel } from "../../bench/llama-cpp/load-model.mjs";
 
-const [gguf, referencePath, library] = process.argv.slice(2);
-const { getLlama } = await import(pathToFileURL(library).href);
+const [gguf, referencePath] = process.argv.slice(2);
 const { entries, maxTokens, endIds, threads } = JSON.parse(readFileSync(referencePath, "utf8"));
-const llama = await getLlama({
-  gpu: false,
-  build: "never",
-  skipDownload: true,
-  maxThreads: threads,
-  progressLogs: false,
-});
-const model = await llama.loadModel({ modelPath: gguf });
+const model = await loadModel(gguf, threads);
 const context = await model.createContext({ contextSize: 512, threads });
 const sequence = context.getSequence();
 const completions = [];

@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { hasLlama } from "../../bench/parts/llama-peer.mjs";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const here = join(root, "scripts/export");
@@ -40,11 +41,9 @@ function findPython() {
   return program;
 }
 
-function findLlama() {
-  const folder = join(root, "bench/llama-cpp");
-  const library = join(folder, "node_modules/node-llama-cpp/dist/index.js");
-  if (!existsSync(library)) run("npm", ["install", "--silent", "--prefix", folder, "--ignore-scripts"]);
-  return library;
+function installLlama() {
+  if (hasLlama()) return;
+  run("npm", ["install", "--silent", "--prefix", join(root, "bench/llama-cpp"), "--ignore-scripts"]);
 }
 
 /** Greedy completions of our own engine, with their log-probs. */
@@ -70,7 +69,8 @@ const check = (name, passed, detail) => {
   process.stdout.write(`${passed ? "ok  " : "FAIL"} ${name}: ${detail}\n`);
 };
 try {
-  const [python, llama] = [findPython(), findLlama()];
+  const python = findPython();
+  installLlama();
   const runDir = option("run") ?? join(scratch, "run");
   if (!option("run")) {
     recR1("train", join(here, "task.ts"), "--run", runDir, "--steps", "0", "--threads", String(threads));
@@ -134,7 +134,7 @@ try {
     const ownTexts = (await complete(own, conversations)).map(({ text }) => text);
     await own.close();
     const made = lastJson(
-      run(process.execPath, [join(here, "llama.mjs"), ggufIn(folder), reference, llama], { capture: true }),
+      run(process.execPath, [join(here, "llama.mjs"), ggufIn(folder), reference], { capture: true }),
     );
     const same = (texts) => made.completions.filter((text, i) => text === texts[i]).length;
     const [asRun, asFile] = [same(entries.map(({ text }) => text)), same(ownTexts)];
