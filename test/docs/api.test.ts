@@ -1,12 +1,9 @@
 /** docs/api.md is made from the types. Bring it up to date with `npm run docs:reference`. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import prettier from "prettier";
-import { expect, it } from "vitest";
+import { it } from "vitest";
 import { describeExports } from "./describe-exports.ts";
-
-const root = join(import.meta.dirname, "../..");
-const page = join(root, "docs/api.md");
+import { expectPage, root } from "./expect-page.ts";
 
 /** Entries of package.json's "exports". */
 function listEntries(): { name: string; path: string }[] {
@@ -27,6 +24,5 @@ in the [reference](reference.md).
 
 ${sections.join("\n\n")}
 `;
-  const formatted = await prettier.format(text, { ...(await prettier.resolveConfig(page)), parser: "markdown" });
-  await expect(formatted).toMatchFileSnapshot(page);
+  await expectPage("api.md", text);
 });

@@ -1,17 +1,13 @@
 /** docs/reference.md is made from the program. Bring it up to date with `npm run docs:reference`. */
-import { join } from "node:path";
 import { Command } from "commander";
 import type { Option } from "commander";
-import prettier from "prettier";
-import { expect, it } from "vitest";
+import { it } from "vitest";
 import { commands } from "../../src/cli/commands.ts";
 import { launchConfigSchema } from "../../src/cli/launch-config.ts";
 import { listOptions } from "../../src/core/config.ts";
 import { recipes } from "../../src/rl/recipes.ts";
 import { trainConfigSchema } from "../../src/rl/train-config.ts";
-
-const root = join(import.meta.dirname, "../..");
-const page = join(root, "docs/reference.md");
+import { expectPage } from "./expect-page.ts";
 
 const cell = (text: string): string => text.replace(/\s+/g, " ").replace(/[|<>*[\]\\]/g, (char) => `\\${char}`);
 const code = (text: string): string => `\`${text.replaceAll("|", "\\|")}\``;
@@ -89,7 +85,7 @@ async function renderReference(): Promise<string> {
     parts.push(describeCommand(command, name, "###"));
   }
   const named = Object.entries(recipes).map(([name, { description }]) => `| ${code(name)} | ${cell(description)} |`);
-  const text = `# Reference
+  return `# Reference
 
 Made from the program by \`npm run docs:reference\`; a test holds it up to date.
 
@@ -109,9 +105,8 @@ Every command has \`--help\` and takes \`--debug\` (stack traces). Results go to
 exit code 0 is success, 1 an error, 130 stopped by Ctrl-C.
 
 ${parts.join("\n")}`;
-  return prettier.format(text, { ...(await prettier.resolveConfig(page)), parser: "markdown" });
 }
 
 it("is up to date", async () => {
-  await expect(await renderReference()).toMatchFileSnapshot(page);
+  await expectPage("reference.md", await renderReference());
 });
