@@ -12,9 +12,8 @@ export function addSchemaOptions(command: Command, schema: ConfigSchema): void {
   for (const option of listOptions(schema)) {
     const description = describe(option);
     if (option.type === "boolean") {
-      const off = option.defaultValue === true ? `; off: ${option.flag.replace("--", "--no-")}` : "";
-      command.addOption(new Option(option.flag, description.replace(/\)$/, `${off})`)));
-      command.addOption(new Option(option.flag.replace("--", "--no-"), `not ${option.flag}`).hideHelp());
+      command.addOption(new Option(option.flag, description));
+      command.addOption(new Option(offFlagOf(option), `not ${option.flag}`).hideHelp());
     } else {
       const argument = option.type === "string" ? (option.choices ? "<name>" : "<text>") : "<number>";
       command.addOption(new Option(`${option.flag} ${argument}`, description));
@@ -22,10 +21,14 @@ export function addSchemaOptions(command: Command, schema: ConfigSchema): void {
   }
 }
 
-function describe({ description, defaultValue, choices }: ConfigOption): string {
+const offFlagOf = ({ flag }: ConfigOption): string => flag.replace("--", "--no-");
+
+function describe(option: ConfigOption): string {
+  const { description, defaultValue, choices } = option;
   const notes = [
     ...(choices ? [choices.join(" | ")] : []),
     ...(defaultValue === undefined ? [] : [`default: ${String(defaultValue)}`]),
+    ...(defaultValue === true ? [`off: ${offFlagOf(option)}`] : []),
   ];
   return notes.length > 0 ? `${description} (${notes.join("; ")})` : description;
 }

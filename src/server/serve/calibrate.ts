@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { writeFileAtomic } from "../../core/atomic-write.ts";
 import { sha256OfJson } from "../../core/checksum.ts";
 import { throwIfAborted } from "../../core/errors.ts";
-import { calibrateGate, gateDepth, gateFeatureNames } from "../../eval/rewrite-gate.ts";
+import { calibrateGate, gateDepth, gateFeatureNames, gateRule } from "../../eval/rewrite-gate.ts";
 import type { GateExample, RewriteGate } from "../../eval/rewrite-gate.ts";
 import type { Hit, Recommender } from "../../recommenders/recommender.ts";
 import { searchAll } from "../../rl/search.ts";
@@ -72,7 +72,7 @@ export function gateKey(facts: {
     fingerprint,
     examples.map(({ id, example }) => [id, example]),
     gateFeatureNames,
-    "best",
+    gateRule,
   ]);
 }
 
