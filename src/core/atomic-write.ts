@@ -42,8 +42,11 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Node's own `recursive` never ends where a folder that exists refuses with ENOENT, as those of /proc do. */
-async function makeWithParents(path: string): Promise<void> {
+/**
+ * Makes a folder and those above it, with errors as Node has them: for callers that say themselves what failed. Node's own
+ * `recursive` never ends where a folder that exists refuses with ENOENT, as those of /proc do.
+ */
+export async function makeWithParents(path: string): Promise<void> {
   const tryOnce = async (): Promise<NodeJS.ErrnoException | undefined> => {
     try {
       await mkdir(path);

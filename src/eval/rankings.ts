@@ -4,9 +4,9 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { describeFileError } from "../core/atomic-write.ts";
+import { makeFolder } from "../core/atomic-write.ts";
 import { DataError } from "../core/errors.ts";
 import { appendJsonLines, readJsonLog } from "../core/json-lines.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
@@ -78,11 +78,7 @@ export class RankingStore {
     if (records.length === 0) return;
     const path = join(this.dir, `${createHash("sha256").update(fingerprint).digest("hex").slice(0, 16)}.jsonl`);
     const header: RankingHeader = { kind: "rankings", recommender, fingerprint };
-    try {
-      await mkdir(this.dir, { recursive: true });
-    } catch (error) {
-      throw describeFileError(error, "make the folder", this.dir);
-    }
+    await makeFolder(this.dir);
     await appendJsonLines(path, existsSync(path) ? records : [header, ...records]);
     const rankings = this.rankingsOf(fingerprint);
     for (const record of records) rankings.set(record.query, record);

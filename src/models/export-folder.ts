@@ -1,7 +1,7 @@
 /** Writes a model as a Hugging Face folder, for programs that read nothing else. */
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describeFileError } from "../core/atomic-write.ts";
+import { describeFileError, makeWithParents } from "../core/atomic-write.ts";
 import { ModelError } from "../core/errors.ts";
 import { loadModel, readTokenizerParts } from "./load.ts";
 import type { FamilyTraits, ModelConfig, WeightTensor } from "./model.ts";
@@ -109,7 +109,7 @@ export async function writeModelFolder(
   type: SafetensorsType = "f32",
 ): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeWithParents(folder);
     const endIds = parts?.endIds ?? [];
     await writeJson(folder, "config.json", configJson(config, endIds, type));
     if (endIds.length > 0) await writeJson(folder, "generation_config.json", { eos_token_id: endIds });

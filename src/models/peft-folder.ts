@@ -2,9 +2,9 @@
  * LoRA adapters as folders of Hugging Face's PEFT: adapter_config.json, and adapter_model.safetensors with the names that
  * `get_peft_model_state_dict` gives: those of the modules behind `base_model.model.`.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describeFileError } from "../core/atomic-write.ts";
+import { describeFileError, makeWithParents } from "../core/atomic-write.ts";
 import { ModelError } from "../core/errors.ts";
 import { writeTokenizer } from "./export-folder.ts";
 import { readJsonFile } from "./hub-tokenizer.ts";
@@ -52,7 +52,7 @@ export async function writePeftFolder(
     alpha_pattern: {},
   };
   try {
-    await mkdir(folder, { recursive: true });
+    await makeWithParents(folder);
     await writeFile(join(folder, "adapter_config.json"), `${JSON.stringify(config, null, 2)}\n`);
     const named = [...tensors].map(([name, tensor]) => ({ name: prefix + name, ...tensor }));
     await writeSafetensors(join(folder, "adapter_model.safetensors"), named);

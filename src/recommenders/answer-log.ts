@@ -4,11 +4,11 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rm, stat } from "node:fs/promises";
+import { open, readdir, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import { describeFileError } from "../core/atomic-write.ts";
+import { describeFileError, makeWithParents } from "../core/atomic-write.ts";
 import type { Hit } from "./recommender.ts";
 
 export interface AnswerLogOptions {
@@ -78,7 +78,7 @@ export class AnswerLog {
   static async open(dir: string, options: AnswerLogOptions = {}): Promise<AnswerLog> {
     const log = new AnswerLog(dir, options);
     try {
-      await mkdir(dir, { recursive: true });
+      await makeWithParents(dir);
       await log.#scan();
     } catch (error) {
       throw describeFileError(error, "keep answers in", dir);

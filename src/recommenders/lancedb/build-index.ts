@@ -7,7 +7,13 @@ import type { Connection, Table } from "@lancedb/lancedb";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { isAbort, sleep } from "../../core/abort.ts";
-import { describeFileError, flushTree, isTemporaryName, temporaryName } from "../../core/atomic-write.ts";
+import {
+  describeFileError,
+  flushTree,
+  isTemporaryName,
+  makeWithParents,
+  temporaryName,
+} from "../../core/atomic-write.ts";
 import { DataError, ModelError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { tryProcessLock, type ProcessLock } from "../../core/process-lock.ts";
 import { ExactVectors } from "./exact-vectors.ts";
@@ -181,7 +187,7 @@ const isFileSystemError = (error: unknown): boolean =>
 
 /** Waits until the index is there or can be built by this process, and builds it then. */
 async function waitOrBuild(folder: string, plan: IndexPlan): Promise<OpenIndex | undefined> {
-  await mkdir(plan.indexDir, { recursive: true });
+  await makeWithParents(plan.indexDir);
   await sweepStaleBuilds(plan.indexDir);
   for (;;) {
     throwIfAborted(plan.signal);

@@ -1,8 +1,8 @@
 /** A trained SASRec: items, weights and how good it was; kept in a folder as JSON and safetensors. */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { describeFileError, temporaryName, writeFileAtomic } from "../../core/atomic-write.ts";
+import { describeFileError, makeWithParents, temporaryName, writeFileAtomic } from "../../core/atomic-write.ts";
 import { ModelError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { type AnyTensor, Session } from "../../graph/session.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
@@ -91,7 +91,7 @@ export class SequentialModel extends NextItems {
   async save(folder: string): Promise<void> {
     const temporary = temporaryName(folder);
     try {
-      await mkdir(temporary, { recursive: true });
+      await makeWithParents(temporary);
       const shapes = [...sasrecShapes(this.config)];
       const tensors = shapes.map(([name, shape]) => ({ name, shape, data: this.#weights.get(name) as Float32Array }));
       await writeSafetensors(join(temporary, weightsName), tensors);

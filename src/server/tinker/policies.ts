@@ -3,8 +3,9 @@
  * saved states on disk, where they outlive the server.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeWithParents } from "../../core/atomic-write.ts";
 import type { Datum, Engine, Sample, SamplingParams, TokenIds } from "../../engines/engine.ts";
 import { RequestError } from "./futures.ts";
 
@@ -124,7 +125,7 @@ export class Policies {
     if (current.length > 0) {
       const samplersDir = join(this.dir, "samplers");
       const stateDir = join(samplersDir, `${folderOf(id)}-${policy.version}`);
-      await mkdir(samplersDir, { recursive: true });
+      await makeWithParents(samplersDir);
       await rm(stateDir, { recursive: true, force: true });
       await this.engineOf(id).saveState(stateDir);
       for (const sampler of current) sampler.stateDir = stateDir;
@@ -161,7 +162,7 @@ export class Policies {
     const target = join(dir, name);
     if (await stat(target).catch(() => undefined)) throw new RequestError(409, `${name} exists already for ${id}.`);
     const temporary = join(dir, `.${name}.${randomBytes(4).toString("hex")}`);
-    await mkdir(dir, { recursive: true });
+    await makeWithParents(dir);
     try {
       await this.engineOf(id).saveState(temporary);
       await writeFile(settingsFile(target), JSON.stringify(this.get(id).settings));

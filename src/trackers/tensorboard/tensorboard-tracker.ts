@@ -1,8 +1,8 @@
 /** A run's figures as a TensorBoard event file: `tensorboard --logdir runs` shows every run beside the others. */
-import { appendFile, mkdir } from "node:fs/promises";
+import { appendFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { describeFileError } from "../../core/atomic-write.ts";
+import { describeFileError, makeFolder } from "../../core/atomic-write.ts";
 import type { TrackedRun, Tracker } from "../tracker.ts";
 import { encodeEvent } from "./event-file.ts";
 import type { EventContent } from "./event-file.ts";
@@ -25,11 +25,7 @@ export class TensorBoardTracker implements Tracker {
     const dir = this.dir ?? join(runDir, "tensorboard");
     const seconds = String(Math.floor(Date.now() / 1000)).padStart(10, "0");
     this.path = join(dir, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.rec-r1`);
-    try {
-      await mkdir(dir, { recursive: true });
-    } catch (error) {
-      throw describeFileError(error, "make the folder", dir);
-    }
+    await makeFolder(dir);
     await this.append({ step: 0, fileVersion: "brain.Event:2" });
     if (resumedAt !== null) await this.append({ step: resumedAt + 1, restarts: true });
     await this.append({ step: resumedAt ?? 0, values: [{ tag: "config", text: toMarkdownTable(config) }] });
