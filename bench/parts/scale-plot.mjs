@@ -37,7 +37,7 @@ function drawPanel(x, y, { points, valueOf, unit, colour }) {
     (point, i) =>
       `<circle cx="${at(i)}" cy="${level(valueOf(point))}" r="3.5" fill="${colour}"/>` +
       text(at(i), level(valueOf(point)) - 8, format(valueOf(point)), { anchor: "middle", size: 10 }) +
-      text(at(i), y + panel.height + 15, String(point.x).replace("-instruct", ""), { anchor: "middle", size: 10 }),
+      text(at(i), y + panel.height + 15, String(point.x).replace("-instruct", ""), { anchor: "middle", size: 9 }),
   );
   return [
     ...lines,
