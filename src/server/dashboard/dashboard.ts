@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { addressOf } from "../http/address.ts";
 import { checkShape, readJson } from "../http/body.ts";
 import { isLoopback, makeGuard, type Guard } from "../http/guard.ts";
 import { HttpError } from "../http/http-error.ts";
@@ -116,7 +117,7 @@ export async function startDashboard(options: DashboardOptions): Promise<Dashboa
   const server = await listenHttp(
     (request, response) => {
       const answer = async (): Promise<void> => {
-        const url = new URL(request.url ?? "/", "http://localhost");
+        const url = addressOf(request);
         const isVisit = token !== undefined && isSignIn(url, request);
         if (isVisit) request.headers.authorization = `Bearer ${url.searchParams.get("token")}`;
         late.guard?.(request);

@@ -1,6 +1,7 @@
 /** Serves the Tinker API on this machine's loopback address: other machines come through an SSH tunnel. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { contentDigest, matchesDigest } from "../../core/content-digest.ts";
+import { addressOf } from "../http/address.ts";
 import { readBody } from "../http/body.ts";
 import { HttpError } from "../http/http-error.ts";
 import { checkHost } from "../http/guard.ts";
@@ -51,7 +52,7 @@ async function answer(api: TinkerApi, request: IncomingMessage, response: Server
       response.writeHead(400, { "content-type": "application/json", connection: "close", "x-should-retry": "true" });
       return void response.end('{"detail":"The body was damaged on its way: it is not what content-digest says."}');
     }
-    const { method = "GET", url = "/" } = request;
+    const { method = "GET" } = request;
     const headers = request.headers as Record<string, string | undefined>;
     const {
       status,
@@ -59,7 +60,7 @@ async function answer(api: TinkerApi, request: IncomingMessage, response: Server
       body: reply,
     } = await api.handle({
       method,
-      path: new URL(url, "http://localhost").pathname,
+      path: addressOf(request).pathname,
       headers,
       body,
     });
