@@ -122,8 +122,12 @@ async function findCandidates<E extends object>(
   const general = new Set(await probes());
   const words = [...new Set([...general, ...own_E.flat()])];
   const foundBy = new Map<string, { word: string; rank: number }[]>();
-  const outcomes = await searchInBatches(words, probeDepth, "searching for the catalogue's words", context);
-  for (const [word, outcome] of outcomes) {
+  for await (const [word, outcome] of searchInBatches(
+    words,
+    probeDepth,
+    "searching for the catalogue's words",
+    context,
+  )) {
     if (!("hits" in outcome)) continue;
     outcome.hits.forEach(({ id }, rank) => {
       const found = foundBy.get(id);
@@ -160,41 +164,51 @@ async function scoreAttempts<E extends object>(
   length: number,
 ): Promise<number[]> {
   const { task } = context;
-  const queries = attempts.map(({ search, completion }) => task.parse(completion, search.example));
-  const asked = queries.filter((query) => query !== null);
-  const outcomes = await searchInBatches(asked, task.topK, `trying queries with ${length} words more`, context);
-  return Promise.all(
-    attempts.map(async ({ search: { example }, completion }, i) => {
-      const query = queries[i] as string | null;
-      const outcome = query === null ? { hits: null } : (outcomes.get(query) as SearchOutcome);
-      if ("failure" in outcome) return -Infinity;
-      return (await task.reward({ example, query, hits: outcome.hits as Hit[] | null, completion })).reward;
-    }),
-  );
+  const rewards = new Array<number>(attempts.length).fill(-Infinity);
+  const score = async (i: number, query: string | null, hits: Hit[] | null): Promise<void> => {
+    const { search, completion } = attempts[i] as (typeof attempts)[number];
+    rewards[i] = (await task.reward({ example: search.example, query, hits, completion })).reward;
+  };
+  const attemptsOf = new Map<string, number[]>();
+  for (const [i, { search, completion }] of attempts.entries()) {
+    const query = task.parse(completion, search.example);
+    const same = query === null ? undefined : attemptsOf.get(query);
+    if (query === null) await score(i, null, null);
+    else if (same) same.push(i);
+    else attemptsOf.set(query, [i]);
+  }
+  const asked = [...attemptsOf.keys()];
+  const doing = `trying queries with ${length} words more`;
+  for await (const [query, outcome] of searchInBatches(asked, task.topK, doing, context)) {
+    if (!("hits" in outcome)) continue;
+    for (const i of attemptsOf.get(query) as number[]) await score(i, query, outcome.hits);
+  }
+  return rewards;
 }
 
-async function searchInBatches<E extends object>(
+/** Asks each query once and gives its outcome; hits are not kept, since all together they may not fit into memory. */
+async function* searchInBatches<E extends object>(
   queries: readonly string[],
   topK: number,
   doing: string,
   { recommender, signal, maxFailureShare, onProgress }: WarmupContext<E>,
-): Promise<Map<string, SearchOutcome>> {
+): AsyncGenerator<[query: string, outcome: SearchOutcome]> {
   const unique = [...new Set(queries)];
-  const outcomes = new Map<string, SearchOutcome>();
   const maxFailures = maxFailureShare * unique.length;
-  let failures = 0;
+  let [done, failures] = [0, 0];
   for (let start = 0; start < unique.length; start += searchBatch) {
     const batch = unique.slice(start, start + searchBatch);
     const limits = { topK, maxFailures: maxFailures - failures, ...(signal ? { signal } : {}) };
     for (const [query, outcome] of await searchAll(recommender, batch, limits)) {
-      outcomes.set(query, outcome);
-      if (!("failure" in outcome) || ++failures <= maxFailures) continue;
-      throw new RecommenderError(
-        "TOO_MANY_FAILURES",
-        `${recommender.name} failed on ${failures} of ${outcomes.size} queries while ${doing}; the last one: ${outcome.failure}`,
-      );
+      done++;
+      if ("failure" in outcome && ++failures > maxFailures) {
+        throw new RecommenderError(
+          "TOO_MANY_FAILURES",
+          `${recommender.name} failed on ${failures} of ${done} queries while ${doing}; the last one: ${outcome.failure}`,
+        );
+      }
+      yield [query, outcome];
     }
-    onProgress(doing, outcomes.size, unique.length);
+    onProgress(doing, done, unique.length);
   }
-  return outcomes;
 }
