@@ -1,6 +1,6 @@
 /** The optional supervised phase before the first step: cross-entropy on texts of the task's own. */
 import { TaskError } from "../core/errors.ts";
-import type { Datum } from "../engines/engine.ts";
+import type { Datum, Engine } from "../engines/engine.ts";
 import { learningRateAt } from "./learning-rate.ts";
 import type { Loop, StepOutcome } from "./loop.ts";
 import { encodeMessages } from "./prompt.ts";
@@ -44,11 +44,7 @@ export async function orderWarmup<E extends object>(
       `Task "${task.name}" has ${examples.length} warm-up texts, a warm-up step takes ${config.warmupBatch}. Give the task more (\`warmup.examples\`), or lower warmupBatch or warmupSteps.`,
     );
   }
-  const end = engine.tokenizer.endIds.slice(0, 1);
-  const data = examples.map(({ messages, completion }): Datum => ({
-    prompt: encodeMessages(engine.tokenizer, messages),
-    completion: [...engine.tokenizer.encode(completion), ...end],
-  }));
+  const data = examples.map((example) => toWarmupDatum(example, engine));
   const longest = data.reduce((max, { prompt, completion }) => Math.max(max, prompt.length + completion.length), 0);
   if (longest > engine.contextLength) {
     throw new TaskError(
@@ -57,6 +53,15 @@ export async function orderWarmup<E extends object>(
     );
   }
   return new PromptOrder(data, config.seed, "warmup");
+}
+
+/** A warm-up text as the engine takes it: the whole completion with its end is learnt, the prompt is not. */
+export function toWarmupDatum(
+  { messages, completion }: WarmupExample,
+  { tokenizer }: Pick<Engine, "tokenizer">,
+): Datum {
+  const end = tokenizer.endIds.slice(0, 1);
+  return { prompt: encodeMessages(tokenizer, messages), completion: [...tokenizer.encode(completion), ...end] };
 }
 
 /** One supervised step on the warm-up's texts. */

@@ -10,12 +10,17 @@ import { randomStream, shuffle } from "../../core/random.ts";
 import type { Engine } from "../../engines/engine.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
 import type { OnTrainEvent } from "../../rl/events.ts";
+import { answerExamples, askingOf } from "../../rl/evaluation.ts";
 import { encodeExample } from "../../rl/prompt.ts";
 import { collectRollouts } from "../../rl/rollout.ts";
+import { loadSplit } from "../../rl/task.ts";
 import type { LoadedExample, Task, WarmupExample } from "../../rl/task.ts";
 import { train } from "../../rl/train.ts";
 import type { TrainResult } from "../../rl/train.ts";
+import { resolveTrainConfig } from "../../rl/train-config.ts";
 import type { TrainConfigInput } from "../../rl/train-config.ts";
+import { crossEntropy } from "../../rl/update.ts";
+import { toWarmupDatum } from "../../rl/warmup.ts";
 import { countTokens, priceOf } from "../comparison/system.ts";
 import type { Prices, Usage } from "../comparison/system.ts";
 
@@ -151,8 +156,8 @@ export interface FineTuneOptions<E extends object> {
 }
 
 /**
- * Supervised fine-tuning in a run folder of its own, for as long as the budget lasts: as many texts in a step as
- * reinforcement has completions with a gradient at most, the same optimizer, evaluated and chosen on validation as often.
+ * Supervised fine-tuning in a run folder of its own, for as many steps as the budget holds, over which the learning rate's
+ * schedule goes: the settings of the run's own supervised phase, evaluated and chosen on validation as often as the run.
  * @throws as {@link train}; DataError `NO_REWRITES`
  */
 export async function fineTune<E extends object>(options: FineTuneOptions<E>): Promise<TrainResult> {
@@ -165,6 +170,7 @@ export async function fineTune<E extends object>(options: FineTuneOptions<E>): P
   }
   const texts = toWarmup(options);
   const warmupBatch = Math.min(texts.length, config.warmupBatch ?? config.promptsPerStep ?? 16);
+  const warmupSteps = await countStepsThatFit(options, texts.slice(0, warmupBatch));
   return train<E>({
     ...config,
     task: { ...task, config: {}, warmup: { examples: () => texts } },
@@ -172,13 +178,51 @@ export async function fineTune<E extends object>(options: FineTuneOptions<E>): P
     engine,
     runDir,
     steps: 0,
-    warmupSteps: 1_000_000,
+    warmupSteps,
     warmupBatch,
     maxMinutes: Math.max(0.01, budgetSeconds / 60),
     ...(launch ? { launch } : {}),
     ...(signal ? { signal } : {}),
     ...(onEvent ? { onEvent } : {}),
   });
+}
+
+/** Validation examples that are answered to see how long an evaluation takes. */
+const timedExamples = 32;
+
+/**
+ * Steps that fit into the budget with their evaluations, by one of each: the schedule of the learning rate is to end when
+ * the time does, or the baseline would be worse than it could be.
+ */
+async function countStepsThatFit<E extends object>(
+  { task, recommender, engine, budgetSeconds, config: given, signal }: FineTuneOptions<E>,
+  texts: readonly WarmupExample[],
+): Promise<number> {
+  const config = resolveTrainConfig([{ source: "fineTune()", values: given }]);
+  const abort = signal ? { signal } : {};
+  const data = texts.map((text) => toWarmupDatum(text, engine));
+  const step = async (): Promise<void> => {
+    await engine.forwardBackward(data, crossEntropy(data), abort);
+    await engine.zeroGrad();
+  };
+  // What is done once, such as compiling graphs, is left out.
+  await step();
+  const stepSeconds = await secondsOf(step);
+  const all = config.evalEvery > 0 ? ((await loadSplit(task, "valid")) ?? []) : [];
+  const valid = config.evalLimit > 0 ? all.slice(0, config.evalLimit) : all;
+  const timed = valid.slice(0, timedExamples);
+  const answering = { engine, task, recommender, ...askingOf(config), ...abort };
+  const evaluationSeconds =
+    timed.length === 0 ? 0 : (await secondsOf(() => answerExamples(timed, answering))) * (valid.length / timed.length);
+  const perStep = stepSeconds + (config.evalEvery > 0 ? evaluationSeconds / config.evalEvery : 0);
+  // The first evaluation comes before the first step.
+  return Math.max(1, Math.floor((budgetSeconds - evaluationSeconds) / perStep));
+}
+
+async function secondsOf(run: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await run();
+  return (performance.now() - start) / 1000;
 }
 
 /** Rewrites as texts to learn; prompts are those that the policy is asked with, shortened where they must be. */

@@ -2,7 +2,7 @@
  * General ability of a policy: benchmarks from files, and two measures that need none, divergence from the base model on
  * general prompts and perplexity on a held-out text. The same prompts, seeds and limits before and after training.
  */
-import { throwIfAborted } from "../../core/errors.ts";
+import { DataError, throwIfAborted } from "../../core/errors.ts";
 import type { Datum, Engine, Sample, TokenIds, Weights } from "../../engines/engine.ts";
 import { assembleProgram, extractNumber } from "./benchmarks.ts";
 import type { ArithmeticItem, ChoiceItem, ProgramItem } from "./benchmarks.ts";
@@ -159,7 +159,10 @@ async function measureChoices(
 const windowTokens = 256;
 const contextTokens = 32;
 
-/** Perplexity of a text, in windows: exp of the mean negative log-prob of the tokens after each window's context. */
+/**
+ * Perplexity of a text, in windows: exp of the mean negative log-prob of the tokens after each window's context.
+ * @throws DataError `TOO_LITTLE_TEXT`
+ */
 export async function measurePerplexity(
   { engine, weights }: Policy,
   { text = heldOutText, signal }: AbilityOptions,
@@ -172,13 +175,19 @@ export async function measurePerplexity(
     const window = ids.slice(start, start + size);
     if (window.length > context) data.push({ prompt: window.slice(0, context), completion: window.slice(context) });
   }
+  if (data.length === 0) {
+    throw new DataError(
+      "TOO_LITTLE_TEXT",
+      `The held-out text has ${ids.length} tokens, perplexity takes more than ${context + 1}. Give a longer one.`,
+    );
+  }
   let [sum, count] = [0, 0];
   for (const datum of data) {
     const [logprobs] = await engine.logprobs([datum], { weights, ...abort(signal) });
     for (const logprob of logprobs ?? []) sum -= logprob;
     count += logprobs?.length ?? 0;
   }
-  return { value: Math.exp(sum / Math.max(1, count)), better: "less", count };
+  return { value: Math.exp(sum / count), better: "less", count };
 }
 
 export interface Divergence {

@@ -242,7 +242,7 @@ describe("measures without a data set", () => {
     const measures = await measureAbility(
       { engine, weights: "policy" },
       {
-        text: "A B A B",
+        text: "A B ".repeat(40),
         maxTokens: 4,
         instructions: [{ key: "1", prompt: "p", instructions: [{ id: "punctuation:no_comma", given: {} }] }],
         arithmetic: [{ question: "1+2?", answer: "3" }],

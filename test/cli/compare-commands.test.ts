@@ -1,0 +1,133 @@
+/** `rec-r1 compare`, `forget` and `gate` on a small run: what they write, what they refuse, and what they decide. */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runProcess, writeProject, type CliResult } from "./project.ts";
+
+let folder: string;
+const run = (...args: string[]): Promise<CliResult> => runProcess(folder, args);
+const lastJson = (text: string): Record<string, unknown> =>
+  JSON.parse(text.trimEnd().split("\n").at(-1) as string) as Record<string, unknown>;
+const readRecords = async (name: string): Promise<Record<string, unknown>[]> =>
+  (await readFile(join(folder, name), "utf8"))
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rec-r1-compare-"));
+  await writeProject(folder);
+  const options = ["--data", ".", "--model", "model", "--threads", "1", "--steps", "60", "--eval-every", "20"];
+  const trained = await run("train", "task.ts", ...options, "--full", "--learning-rate", "0.01", "--run", "run");
+  expect(trained.code, trained.stderr).toBe(0);
+}, 120_000);
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe("rec-r1 compare", () => {
+  const given = ["task.ts", "--data", ".", "--run", "run", "--model", "model", "--threads", "1"];
+  const systems = ["raw", "rm3", "rocchio", "spelling", "fusion", "prompting", "sft", "tuned"];
+
+  it("compares every baseline, and prints the same again from what it kept", async () => {
+    const { code, stdout, stderr } = await run(
+      ...["compare", ...given, "--baselines", "all", "--sft", "best-of-n", "--sft-into", "sft", "--sft-minutes", "0.2"],
+      ...[
+        "--catalogue",
+        "catalogue.jsonl",
+        "--out",
+        "compared",
+        "--markdown",
+        "table.md",
+        "--latex",
+        "table.tex",
+        "--json",
+      ],
+    );
+    expect(code, stderr).toBe(0);
+    const comparison = lastJson(stdout) as {
+      examples: unknown[];
+      systems: { id: string; means: Record<string, number> }[];
+      comparisons: { system: string; baseline: string; p: number; uncorrectedP: number }[];
+    };
+    expect(comparison.systems.map(({ id }) => id).sort()).toEqual([...systems].sort());
+    for (const { p, uncorrectedP } of comparison.comparisons) {
+      expect(p).toBeGreaterThanOrEqual(uncorrectedP);
+      expect(p).toBeLessThanOrEqual(1);
+    }
+    expect(comparison.comparisons.some(({ system, baseline }) => system === "tuned" && baseline === "sft")).toBe(true);
+    const markdown = await readFile(join(folder, "table.md"), "utf8");
+    expect(markdown).toMatch(/^\|.*NDCG@10|ndcg@10/m);
+    expect(await readFile(join(folder, "table.tex"), "utf8")).toContain("\\begin{tabular}");
+
+    const again = await run("compare", "--from", "compared", "--json");
+    expect(again.code, again.stderr).toBe(0);
+    expect(lastJson(again.stdout)).toMatchObject({ systems: comparison.systems });
+    const other = await run("compare", "--from", "compared", "--measures", "recall_5", "--json");
+    expect(other.code, other.stderr).toBe(0);
+    expect(JSON.stringify(lastJson(other.stdout))).toContain("recall_5");
+  }, 180_000);
+
+  it("fine-tunes over a schedule that ends with its budget", async () => {
+    const steps = (await readRecords("sft/metrics.jsonl")).filter(({ kind }) => kind === "step");
+    const rates = steps.map(({ values }) => (values as { learningRate: number }).learningRate);
+    const { config } = JSON.parse(await readFile(join(folder, "sft/config.json"), "utf8")) as {
+      config: { warmupSteps: number; steps: number };
+    };
+    expect(config.steps).toBe(0);
+    expect(config.warmupSteps).toBeLessThan(100_000);
+    expect(steps.length).toBeGreaterThan(config.warmupSteps / 4);
+    expect(rates.at(-1)).toBeLessThanOrEqual(Math.max(...rates));
+  });
+
+  it("refuses what it can't compare", async () => {
+    for (const [args, message] of [
+      [["compare", "nowhere.ts", "--run", "run"], /nowhere\.ts/],
+      [["compare", ...given, "--baselines", "rm4"], /rm4/],
+      [["compare", ...given, "--sft", "missing.jsonl", "--sft-into", "other"], /missing\.jsonl/],
+      [["compare", "--from", "run"], /run/],
+    ] as const) {
+      const { code, stderr, stdout } = await run(...args);
+      expect(stderr).toMatch(message);
+      expect(stderr).not.toMatch(/\n {4}at /);
+      expect(stdout).toBe("");
+      expect(code).toBe(1);
+    }
+  }, 60_000);
+});
+
+describe("rec-r1 forget and gate", () => {
+  it("measure general ability before and after, and stop a regression", async () => {
+    await writeFile(join(folder, "prompts.txt"), "aa bb\ncc dd\n");
+    await writeFile(join(folder, "text.txt"), "aa bb");
+    const short = await run("forget", "run", "--text", "text.txt");
+    expect(short.stderr).toMatch(/The held-out text has 4 tokens/);
+    expect(short.code).toBe(1);
+    await writeFile(join(folder, "text.txt"), "aa bb cc dd ee ff ".repeat(20));
+    const measured = await run(
+      ...["forget", "run", "--prompts", "prompts.txt", "--text", "text.txt", "--max-tokens", "4"],
+      ...["--out", "forget.json", "--json"],
+    );
+    expect(measured.code, measured.stderr).toBe(0);
+    const { policies } = lastJson(measured.stdout) as {
+      policies: { name: string; measures: Record<string, { value: number; base: number | null }> }[];
+    };
+    const [base, tuned] = policies.map(({ measures }) => measures["held-out perplexity"]?.value as number);
+    expect(base).toBeGreaterThan(1);
+    expect(tuned).not.toBe(base);
+    const divergence = Object.entries(policies[1]?.measures ?? {}).filter(([name]) => name.startsWith("KL("));
+    expect(divergence.map(([, { value }]) => value > 0)).toEqual([true, true]);
+
+    const passed = await run("gate", "compared", "--json");
+    expect(passed.code, passed.stdout + passed.stderr).toBe(0);
+    const failed = await run("gate", "compared", "--system", "raw", "--reference-system", "tuned");
+    expect(failed.stdout).toMatch(/FAIL {2}all .*regression/s);
+    expect(failed.code).toBe(1);
+    const floor = await run("gate", "compared", "--floor", "1.01");
+    expect(floor.code).toBe(1);
+    const kept = (tuned as number) > (base as number) ? 1 : 0;
+    const ability = await run("gate", "compared", "--forget", "forget.json", "--keep-ability", "1");
+    expect(ability.code, ability.stdout).toBe(kept);
+  }, 60_000);
+});
