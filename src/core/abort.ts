@@ -17,6 +17,27 @@ export async function sleep(delayMs: number, signal?: AbortSignal): Promise<void
   });
 }
 
+/**
+ * Does `work` with a signal that fires when one of `sources` does. For sources that outlive the work: what AbortSignal.any
+ * gives leaves something behind in each of them in Node 20, and a service that runs for weeks fills its memory with that.
+ */
+export async function withSignals<T>(
+  sources: readonly (AbortSignal | undefined)[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const stop = ({ target }: Event): void => controller.abort((target as AbortSignal).reason);
+  for (const source of sources) {
+    if (source?.aborted) controller.abort(source.reason);
+    else source?.addEventListener("abort", stop, { once: true });
+  }
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const source of sources) source?.removeEventListener("abort", stop);
+  }
+}
+
 /** Whether `error` means that somebody asked to stop (ours, or the platform's `AbortError`). */
 export function isAbort(error: unknown): boolean {
   return error instanceof AbortError || (error instanceof Error && error.name === "AbortError");

@@ -2,6 +2,7 @@
  * HTTP to an engine that runs elsewhere: a limit on open requests, timeouts, retries, and errors that say what the
  * server said. The key goes into a header and nowhere else: it is cut out of every message. Knows no API.
  */
+import { withSignals } from "../core/abort.ts";
 import { contentDigest, matchesDigest } from "../core/content-digest.ts";
 import { ConfigError, EngineError, AbortError } from "../core/errors.ts";
 import type { RecR1ErrorOptions } from "../core/errors.ts";
@@ -188,9 +189,7 @@ export class RemoteHttp {
     const limit = request.timeoutMs ?? timeoutMs;
     const timeout = AbortSignal.timeout(limit);
     const payload = body?.bytes ?? (json === undefined ? undefined : JSON.stringify(json));
-    let reply: RemoteReply;
-    let headers: Headers;
-    try {
+    const sendUntil = async (signal: AbortSignal): Promise<{ headers: Headers; reply: RemoteReply }> => {
       const response = await send(`${this.base}${path}`, {
         method,
         headers: {
@@ -204,15 +203,18 @@ export class RemoteHttp {
         ...(payload === undefined ? {} : { body: payload }),
         // A redirect would carry the key to another host.
         redirect: "error",
-        signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+        signal,
       });
-      ({ headers } = response);
-      reply = {
-        status: response.status,
-        contentType: (headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "",
-        bytes: new Uint8Array(await response.arrayBuffer()),
-        requestId: this.redact(headers.get("x-request-id") ?? "") || undefined,
-      };
+      const { headers, status } = response;
+      const contentType = (headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      const requestId = this.redact(headers.get("x-request-id") ?? "") || undefined;
+      return { headers, reply: { status, contentType, bytes, requestId } };
+    };
+    let reply: RemoteReply;
+    let headers: Headers;
+    try {
+      ({ reply, headers } = await withSignals([signal, timeout], sendUntil));
     } catch (cause) {
       if (signal?.aborted) throw new AbortError();
       throw timeout.aborted ? this.timedOut(path, limit) : this.unreachable(path, cause);

@@ -3,6 +3,7 @@
  * weights that are at most k steps old (the loss's ratios correct for that). With k = 0 a step's rollouts are collected
  * when it asks for them. Knows nothing of what rollouts are.
  */
+import { withSignals } from "../core/abort.ts";
 
 /** What a collection leaves behind. */
 export interface Collected {
@@ -71,10 +72,9 @@ export class RolloutsAhead<R extends Collected> {
 
   private begin(step: number, cursor: Promise<number>): Pending<R> {
     const { collect, foresee, signal } = this.options;
-    const own = signal ? AbortSignal.any([signal, this.abort.signal]) : this.abort.signal;
     const rollouts = cursor.then((from) => {
       pending.begunAfter = this.stepsDone;
-      return collect({ step, cursor: from, signal: own });
+      return withSignals([signal, this.abort.signal], (own) => collect({ step, cursor: from, signal: own }));
     });
     const next = cursor.then(async (from) => foresee(from) ?? (await rollouts).cursor);
     const pending: Pending<R> = { begunAfter: undefined, rollouts, next };

@@ -3,6 +3,7 @@
  * server takes text and not tokens, so tokens here are bytes: a prompt's ids are the conversation as JSON in UTF-8, a
  * completion's ids its text in UTF-8.
  */
+import { withSignals } from "../../core/abort.ts";
 import { EngineError } from "../../core/errors.ts";
 import { randomStream } from "../../core/random.ts";
 import type { ChatMessage, ChatTokenizer, Engine, Sample, SamplingParams, TokenIds } from "../engine.ts";
@@ -66,27 +67,28 @@ export class OpenAiEngine implements Engine {
     if (weights === "reference") return refuse("has no other weights than its own");
     if (ignoreEnd || stopIds.length > 0) return refuse("can't be told which tokens end a completion");
     const cancel = new AbortController();
-    const own = signal ? AbortSignal.any([signal, cancel.signal]) : cancel.signal;
     let done = 0;
-    const asked = prompts.map((prompt) =>
-      Promise.all(
-        Array.from({ length: n }, async (_, index) => {
-          const messages = readMessages(prompt);
-          const seed = randomStream(params.seed, decoder.decode(Uint8Array.from(prompt)), index).nextInt(2 ** 31);
-          const asks = { ...params, seed, logprobs: this.asksLogprobs, signal: own };
-          const completion = await this.ask(messages, asks);
-          onProgress?.(++done);
-          return toSample(completion);
-        }),
-      ),
-    );
-    try {
-      return await Promise.all(asked);
-    } catch (error) {
-      cancel.abort();
-      await Promise.allSettled(asked);
-      throw error;
-    }
+    return withSignals([signal, cancel.signal], async (own) => {
+      const asked = prompts.map((prompt) =>
+        Promise.all(
+          Array.from({ length: n }, async (_, index) => {
+            const messages = readMessages(prompt);
+            const seed = randomStream(params.seed, decoder.decode(Uint8Array.from(prompt)), index).nextInt(2 ** 31);
+            const asks = { ...params, seed, logprobs: this.asksLogprobs, signal: own };
+            const completion = await this.ask(messages, asks);
+            onProgress?.(++done);
+            return toSample(completion);
+          }),
+        ),
+      );
+      try {
+        return await Promise.all(asked);
+      } catch (error) {
+        cancel.abort();
+        await Promise.allSettled(asked);
+        throw error;
+      }
+    });
   }
 
   async forwardBackward(): Promise<never> {

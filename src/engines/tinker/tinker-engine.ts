@@ -2,6 +2,7 @@
  * The policy on a server that speaks the Tinker API: SkyRL on GPUs, the hosted service, or `rec-r1 engine serve` on another
  * machine. Weights, gradients and optimizer are there; here are prompts, completions and the losses' bookkeeping.
  */
+import { withSignals } from "../../core/abort.ts";
 import { CheckpointError, ConfigError, EngineError } from "../../core/errors.ts";
 import { loadTokenizer } from "../../models/load.ts";
 import type {
@@ -379,15 +380,16 @@ export class TinkerEngine implements Engine {
     ask: (item: T, signal: AbortSignal) => Promise<R>,
   ): Promise<R[]> {
     const cancel = new AbortController();
-    const own = signal ? AbortSignal.any([signal, cancel.signal]) : cancel.signal;
-    const asked = items.map((item) => this.openSamples.run(() => ask(item, own)));
-    try {
-      return await Promise.all(asked);
-    } catch (error) {
-      cancel.abort();
-      await Promise.allSettled(asked);
-      throw error;
-    }
+    return withSignals([signal, cancel.signal], async (own) => {
+      const asked = items.map((item) => this.openSamples.run(() => ask(item, own)));
+      try {
+        return await Promise.all(asked);
+      } catch (error) {
+        cancel.abort();
+        await Promise.allSettled(asked);
+        throw error;
+      }
+    });
   }
 
   /** Data whose gradients wait, but for those that are to be dropped. */

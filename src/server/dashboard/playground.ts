@@ -1,4 +1,5 @@
 /** What tries a run's policy: the dashboard's server asks it, the command line builds it from the run's own settings. */
+import { withSignals } from "../../core/abort.ts";
 import { HttpError } from "../http/http-error.ts";
 import type { RunFiles } from "./run-files.ts";
 import type { TermCredit, TryEvent } from "./wire.ts";
@@ -47,16 +48,17 @@ export class Playgrounds {
       });
     }
     this.waiting++;
-    const either = AbortSignal.any([signal, this.stopped.signal]);
-    const turn = this.queue.then(async () => {
-      either.throwIfAborted();
-      clearTimeout(this.idle);
-      try {
-        return await work(await this.get(run), either);
-      } finally {
-        this.idle = setTimeout(() => void this.forget(), idleMs).unref();
-      }
-    });
+    const turn = this.queue.then(() =>
+      withSignals([signal, this.stopped.signal], async (either) => {
+        either.throwIfAborted();
+        clearTimeout(this.idle);
+        try {
+          return await work(await this.get(run), either);
+        } finally {
+          this.idle = setTimeout(() => void this.forget(), idleMs).unref();
+        }
+      }),
+    );
     this.queue = turn.catch(() => undefined);
     try {
       return await turn;

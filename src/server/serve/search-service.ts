@@ -2,7 +2,7 @@
  * A search with the policy in front, never worse than the search alone: the user's own words are searched for at the same
  * time, and their hits are the answer whenever the policy is late, busy, at a loss, or predicted to do harm.
  */
-import { isAbort } from "../../core/abort.ts";
+import { isAbort, withSignals } from "../../core/abort.ts";
 import { EngineError, RecommenderError, TaskError } from "../../core/errors.ts";
 import { opensFor, overlapOf, predictGain } from "../../eval/rewrite-gate.ts";
 import type { RewriteGate } from "../../eval/rewrite-gate.ts";
@@ -122,7 +122,7 @@ export class SearchService {
    * @throws EngineError `ENGINE_BUSY`, TaskError
    */
   rewrite(example: object): Promise<Rewrite & { cached: boolean }> {
-    return this.options.rewriter.rewrite(example, AbortSignal.any([this.closing.signal]));
+    return withSignals([this.closing.signal], (signal) => this.options.rewriter.rewrite(example, signal));
   }
 
   /** Waits for comparisons under way, or ends them. */
@@ -142,14 +142,15 @@ export class SearchService {
     const { task, rewriter } = this.options;
     const timer = new AbortController();
     const timeout = Number.isFinite(limitMs) ? setTimeout(() => timer.abort(), limitMs) : undefined;
-    const signal = AbortSignal.any([timer.signal, this.closing.signal]);
     let rewrite: (Rewrite & { cached: boolean }) | undefined;
     try {
-      rewrite = await rewriter.rewrite(example, signal);
-      const { query } = rewrite;
-      if (query === null) return { rewrite, hits: null, reason: "no_query" };
-      if (query === task.raw(example)) return { rewrite, hits: null, reason: "unchanged" };
-      return { rewrite, hits: await this.find(query, topK, signal) };
+      return await withSignals([timer.signal, this.closing.signal], async (signal): Promise<Attempt> => {
+        rewrite = await rewriter.rewrite(example, signal);
+        const { query } = rewrite;
+        if (query === null) return { rewrite, hits: null, reason: "no_query" };
+        if (query === task.raw(example)) return { rewrite, hits: null, reason: "unchanged" };
+        return { rewrite, hits: await this.find(query, topK, signal) };
+      });
     } catch (error) {
       if (error instanceof TaskError) throw error;
       return { ...(rewrite ? { rewrite } : {}), hits: null, reason: this.explain(error, timer.signal) };
