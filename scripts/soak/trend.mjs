@@ -9,6 +9,13 @@ export function slopeOf(points) {
   return covariance / points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
 }
 
+/** Of every `size` points one after the other the one with the least y; a rest at the end is left out. */
+export function leastOfEach(points, size) {
+  return Array.from({ length: Math.floor(points.length / size) }, (_, i) =>
+    points.slice(i * size, (i + 1) * size).reduce((least, point) => (point[1] < least[1] ? point : least)),
+  );
+}
+
 /** The middle one of some numbers. */
 export function medianOf(values) {
   const sorted = [...values].sort((a, b) => a - b);
