@@ -1,4 +1,5 @@
 /** Stopping on request: interruptible waits, and Ctrl-C as an abort signal. */
+import { setMaxListeners } from "node:events";
 import { AbortError, throwIfAborted } from "./errors.ts";
 
 /** Waits `delayMs` milliseconds. @throws AbortError as soon as `signal` fires. */
@@ -29,7 +30,10 @@ export async function withSignals<T>(
   const stop = ({ target }: Event): void => controller.abort((target as AbortSignal).reason);
   for (const source of sources) {
     if (source?.aborted) controller.abort(source.reason);
-    else source?.addEventListener("abort", stop, { once: true });
+    if (!source || source.aborted) continue;
+    // One for each piece of work under way is no leak, of which Node would warn.
+    setMaxListeners(0, source);
+    source.addEventListener("abort", stop, { once: true });
   }
   try {
     return await work(controller.signal);

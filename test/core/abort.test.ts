@@ -27,6 +27,20 @@ describe("withSignals", () => {
     expect([seen.aborted, seen.reason]).toEqual([true, reason]);
   });
 
+  it("serves much work at once without a warning of a leak", async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ message }: Error): void => void warnings.push(message);
+    process.on("warning", onWarning);
+    const long = new AbortController();
+    const work = Array.from({ length: 40 }, () => withSignals([long.signal], untilAborted));
+    long.abort(new Error("enough"));
+    await Promise.allSettled(work);
+    // Warnings are told in a later turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", onWarning);
+    expect(warnings).toEqual([]);
+  });
+
   it("leaves nothing in the signals, whether the work succeeds, fails or is stopped", async () => {
     const long = new AbortController();
     const listening = (): number => getEventListeners(long.signal, "abort").length;
