@@ -214,7 +214,8 @@ describe.runIf(process.platform === "linux")("a limit that is reached in mid-run
         signal: whileStopped((pid) => lower(pid, `--data=${Math.floor(memoryOf(pid, "VmData") / 2)}`)),
       },
     });
-    expect(code).not.toBe(0);
+    // What the process has already may last to the end.
+    if (code === 0) return expect(await outcomeOf("memory")).toEqual(await outcomeOf("whole"));
     const { stderr } = await expectWholeAfterResume("memory");
     // An error that could still be caught has code 1, and was told by the process itself.
     if (code !== 1) expect(stderr).toMatch(/Process \d+.*ended without a word: it was killed, ran out of memory/);
