@@ -42,6 +42,27 @@ export async function withSignals<T>(
   }
 }
 
+/**
+ * The results of all the work that `begin` begins; the first failure stops the rest, and is thrown when that has ended.
+ * @param begin is given a signal that fires with `signal`, too
+ */
+export async function allOrStopped<T>(
+  signal: AbortSignal | undefined,
+  begin: (signal: AbortSignal) => readonly Promise<T>[],
+): Promise<T[]> {
+  const cancel = new AbortController();
+  return withSignals([signal, cancel.signal], async (own) => {
+    const begun = begin(own);
+    try {
+      return await Promise.all(begun);
+    } catch (error) {
+      cancel.abort();
+      await Promise.allSettled(begun);
+      throw error;
+    }
+  });
+}
+
 /** Whether `error` means that somebody asked to stop (ours, or the platform's `AbortError`). */
 export function isAbort(error: unknown): boolean {
   return error instanceof AbortError || (error instanceof Error && error.name === "AbortError");

@@ -3,7 +3,7 @@
  * server takes text and not tokens, so tokens here are bytes: a prompt's ids are the conversation as JSON in UTF-8, a
  * completion's ids its text in UTF-8.
  */
-import { withSignals } from "../../core/abort.ts";
+import { allOrStopped } from "../../core/abort.ts";
 import { EngineError } from "../../core/errors.ts";
 import { randomStream } from "../../core/random.ts";
 import type { ChatMessage, ChatTokenizer, Engine, Sample, SamplingParams, TokenIds } from "../engine.ts";
@@ -66,10 +66,9 @@ export class OpenAiEngine implements Engine {
     const { n, signal, onProgress, weights, ignoreEnd, stopIds = [] } = params;
     if (weights === "reference") return refuse("has no other weights than its own");
     if (ignoreEnd || stopIds.length > 0) return refuse("can't be told which tokens end a completion");
-    const cancel = new AbortController();
     let done = 0;
-    return withSignals([signal, cancel.signal], async (own) => {
-      const asked = prompts.map((prompt) =>
+    return allOrStopped(signal, (own) =>
+      prompts.map((prompt) =>
         Promise.all(
           Array.from({ length: n }, async (_, index) => {
             const messages = readMessages(prompt);
@@ -80,15 +79,8 @@ export class OpenAiEngine implements Engine {
             return toSample(completion);
           }),
         ),
-      );
-      try {
-        return await Promise.all(asked);
-      } catch (error) {
-        cancel.abort();
-        await Promise.allSettled(asked);
-        throw error;
-      }
-    });
+      ),
+    );
   }
 
   async forwardBackward(): Promise<never> {

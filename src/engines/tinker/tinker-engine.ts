@@ -2,7 +2,7 @@
  * The policy on a server that speaks the Tinker API: SkyRL on GPUs, the hosted service, or `rec-r1 engine serve` on another
  * machine. Weights, gradients and optimizer are there; here are prompts, completions and the losses' bookkeeping.
  */
-import { withSignals } from "../../core/abort.ts";
+import { allOrStopped } from "../../core/abort.ts";
 import { CheckpointError, ConfigError, EngineError } from "../../core/errors.ts";
 import { loadTokenizer } from "../../models/load.ts";
 import type {
@@ -379,17 +379,7 @@ export class TinkerEngine implements Engine {
     signal: AbortSignal | undefined,
     ask: (item: T, signal: AbortSignal) => Promise<R>,
   ): Promise<R[]> {
-    const cancel = new AbortController();
-    return withSignals([signal, cancel.signal], async (own) => {
-      const asked = items.map((item) => this.openSamples.run(() => ask(item, own)));
-      try {
-        return await Promise.all(asked);
-      } catch (error) {
-        cancel.abort();
-        await Promise.allSettled(asked);
-        throw error;
-      }
-    });
+    return allOrStopped(signal, (own) => items.map((item) => this.openSamples.run(() => ask(item, own))));
   }
 
   /** Data whose gradients wait, but for those that are to be dropped. */
