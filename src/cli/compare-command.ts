@@ -23,12 +23,14 @@ import { compatibleQuirks, modes, recommenderInMode, taskInMode } from "../rl/mo
 import type { Mode } from "../rl/modes.ts";
 import { loadCheckedSplit } from "../rl/run-session.ts";
 import { splitNames } from "../rl/task.ts";
-import type { LoadedExample, SplitName, Task } from "../rl/task.ts";
+import type { LoadedExample, SplitName, Task, TaskContext } from "../rl/task.ts";
+import { readManifest } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { answerSystems } from "./compare/answer-systems.ts";
 import { readExtras } from "./compare/task-extras.ts";
 import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
-import { loadTask } from "./load-task.ts";
+import { loadTask, type LoadedTask } from "./load-task.ts";
+import { dataOf, loadRunTask } from "./open-run.ts";
 import { addSchemaOptions, flagLayer, parseCount } from "./options.ts";
 import { printable, Reporter } from "./progress.ts";
 
@@ -68,7 +70,7 @@ const compareOptions = launchConfigSchema.pick({
 
 export function define(command: Command): void {
   command
-    .argument("[task]", "task file (.ts or .js)")
+    .argument("[task]", "task file (.ts or .js); default: the first run's task")
     .option(
       "--baselines <name...>",
       `baselines by name: raw (always), ${classicalNames.join(", ")}, prompting, and those that the task file exports; or: classical, all, none`,
@@ -103,7 +105,6 @@ export function define(command: Command): void {
 
 async function runCompare(file: string | undefined, flags: CompareFlags, command: Command): Promise<void> {
   if (flags.from !== undefined) return showKept(flags.from, flags);
-  if (file === undefined) throw new ConfigError("NO_TASK_FILE", "Which task? Give its file, or --from FOLDER.");
   const split = splitNames.find((name) => name === flags.split);
   if (!split)
     throw new ConfigError(
@@ -125,8 +126,7 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
   const { signal } = interrupt;
   const closing = new Closing();
   try {
-    const context = { data: flags.data };
-    const loaded = await loadTask(file, context);
+    const { loaded, context } = await loadComparedTask(file, flags);
     const config = resolveLaunchConfig([
       { source: `task "${loaded.task.name}"`, values: loaded.task.config },
       { source: loaded.path, values: loaded.config },
@@ -195,6 +195,20 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
     await closing.close();
     interrupt.dispose();
   }
+}
+
+/** The task file that was given, or else the task of the first run, with the folder of its data. */
+async function loadComparedTask(
+  file: string | undefined,
+  { run: [first], data }: CompareFlags,
+): Promise<{ loaded: LoadedTask; context: TaskContext }> {
+  if (file !== undefined) return { loaded: await loadTask(file, { data }), context: { data } };
+  if (first === undefined) {
+    throw new ConfigError("NO_TASK_FILE", "Which task? Give its file, a run of it (--run FOLDER), or --from FOLDER.");
+  }
+  const manifest = await readManifest(first);
+  const context = { data: data ?? dataOf(manifest.launch) };
+  return { loaded: await loadRunTask(first, manifest, context), context };
 }
 
 /** The queries that systems wrote, asked of another recommender. Rankings that no single query gave can't be. */

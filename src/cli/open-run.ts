@@ -9,7 +9,7 @@ import type { RunManifest } from "../runs/records.ts";
 import { readManifest } from "../runs/run-folder.ts";
 import { engineConfigSchema } from "./launch-config.ts";
 import type { EngineConfig } from "./launch-config.ts";
-import { loadTask } from "./load-task.ts";
+import { loadTask, type LoadedTask } from "./load-task.ts";
 import { openEngine } from "./open-engine.ts";
 import type { Reporter } from "./progress.ts";
 import { openTaskRecommender, searchConfigSchema } from "./task-recommender.ts";
@@ -19,7 +19,7 @@ export interface RunPlaces {
   /** Task file, if it has moved. */
   task?: string;
   /** Folder of the data, if it has moved. */
-  data?: string;
+  data?: string | undefined;
 }
 
 export interface OpenedRun {
@@ -35,7 +35,7 @@ export interface OpenedRun {
 }
 
 /**
- * Reads a run folder and loads its task; a run of `rec-r1 demo`, which has no task file, gets the demo's.
+ * Reads a run folder and loads its task.
  * @throws CheckpointError where `dir` is no run folder; ConfigError `NO_TASK_FILE`; TaskError
  */
 export async function openRun(dir: string, places: RunPlaces = {}): Promise<OpenedRun> {
@@ -62,26 +62,27 @@ export async function openRun(dir: string, places: RunPlaces = {}): Promise<Open
   };
 }
 
-async function loadRunTask(
+/**
+ * The task that a run was started with; a run of `rec-r1 demo`, which has no task file, gets the demo's.
+ * @throws ConfigError `NO_TASK_FILE`; TaskError
+ */
+export async function loadRunTask(
   dir: string,
   { launch }: RunManifest,
-  places: RunPlaces,
-): Promise<{ task: Task<object>; openRecommender: () => Promise<Recommender> }> {
-  if (launch.demo === true && places.task === undefined) {
-    const [{ loadIcons }, { iconTask, openIconSearch }] = await Promise.all([
-      import("../datasets/icons.ts"),
-      import("./demo/icon-task.ts"),
-    ]);
-    const icons = await loadIcons();
-    return { task: iconTask(icons) as unknown as Task<object>, openRecommender: () => openIconSearch(icons) };
-  }
-  const taskFile = places.task ?? launch.taskFile;
+  { task: movedTask, data: movedData }: RunPlaces,
+): Promise<LoadedTask> {
+  if (launch.demo === true && movedTask === undefined) return (await import("./demo/icon-task.ts")).loadIconTask();
+  const taskFile = movedTask ?? launch.taskFile;
   if (typeof taskFile !== "string") {
     throw new ConfigError(
       "NO_TASK_FILE",
       `${dir} does not say which task file it was started with. Give it: --task FILE.`,
     );
   }
-  const data = places.data ?? (typeof launch.data === "string" ? launch.data : undefined);
-  return loadTask(taskFile, { data });
+  return loadTask(taskFile, { data: movedData ?? dataOf(launch) });
+}
+
+/** The folder of data that a run was started with. */
+export function dataOf({ data }: RunManifest["launch"]): string | undefined {
+  return typeof data === "string" ? data : undefined;
 }

@@ -21,7 +21,7 @@ import type { RunManifest } from "../runs/records.ts";
 import { listEvaluations, readEvaluation, readManifest } from "../runs/run-folder.ts";
 import { lookAtCatalogue } from "./init/look-at-catalogue.ts";
 import { launchConfigSchema } from "./launch-config.ts";
-import { loadTask } from "./load-task.ts";
+import { loadRunTask } from "./open-run.ts";
 import { printable, Reporter } from "./progress.ts";
 
 interface ReportFlags {
@@ -57,7 +57,7 @@ async function report(runDir: string, flags: ReportFlags): Promise<void> {
   const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
   const manifest = await readManifest(runDir);
   reporter.status("gathering the run");
-  const task = await openTask(manifest, flags, onWarning);
+  const task = await openTask(runDir, manifest, flags, onWarning);
   const show = await openItems(runDir, manifest, flags, onWarning);
   const data = await buildRunReport({
     runDir,
@@ -77,24 +77,13 @@ async function report(runDir: string, flags: ReportFlags): Promise<void> {
 
 /** The task of a run, for its examples; undefined, with a warning, where it can't be loaded any more. */
 async function openTask(
-  { launch }: RunManifest,
+  runDir: string,
+  manifest: RunManifest,
   flags: ReportFlags,
   onWarning: (message: string) => void,
 ): Promise<Task<object> | undefined> {
-  if (launch["demo"] === true) {
-    const { iconTask } = await import("./demo/icon-task.ts");
-    return iconTask(await loadIcons()) as Task<object>;
-  }
-  const file = flags.task ?? launch["taskFile"];
-  const data = flags.data ?? launch["data"];
-  if (typeof file !== "string") {
-    onWarning(
-      "the run doesn't say which task file it was started with, so examples are left out. Give it: --task FILE.",
-    );
-    return undefined;
-  }
   try {
-    return (await loadTask(file, { data: typeof data === "string" ? data : undefined })).task;
+    return (await loadRunTask(runDir, manifest, flags)).task;
   } catch (error) {
     if (!(error instanceof RecR1Error)) throw error;
     onWarning(`examples are left out: ${error.message}`);

@@ -1,10 +1,9 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { runCli } from "../../src/cli/run-cli.ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runProcess, writeProject } from "./project.ts";
-import type { CliResult } from "./project.ts";
+import { lastJson, runInProcess as run } from "./run-in-process.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -15,30 +14,11 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Runs the command line in this process; paths are relative to the project. */
-async function run(...args: string[]): Promise<CliResult> {
-  const result: CliResult = { code: null, stdout: "", stderr: "" };
-  const capture = (name: "stdout" | "stderr") =>
-    vi.spyOn(process[name], "write").mockImplementation((chunk) => {
-      result[name] += String(chunk);
-      return true;
-    });
-  const spies = [capture("stdout"), capture("stderr")];
-  try {
-    result.code = await runCli(args);
-  } finally {
-    spies.forEach((spy) => spy.mockRestore());
-  }
-  return result;
-}
-
 const inProject = (name: string): string => join(folder, name);
 const trainArgs = (runDir: string, ...more: string[]): string[] => [
   ...["train", inProject("task.ts"), "--data", folder, "--model", inProject("model"), "--threads", "1"],
   ...["--run", inProject(runDir), ...more],
 ];
-const lastJson = (text: string): Record<string, unknown> =>
-  JSON.parse(text.trimEnd().split("\n").at(-1) as string) as Record<string, unknown>;
 
 /** What must be equal for equal runs. */
 async function resultsOf(runDir: string): Promise<Record<string, string>> {

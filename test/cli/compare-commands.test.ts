@@ -4,11 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runProcess, writeProject, type CliResult } from "./project.ts";
+import { lastJson } from "./run-in-process.ts";
 
 let folder: string;
 const run = (...args: string[]): Promise<CliResult> => runProcess(folder, args);
-const lastJson = (text: string): Record<string, unknown> =>
-  JSON.parse(text.trimEnd().split("\n").at(-1) as string) as Record<string, unknown>;
 const readRecords = async (name: string): Promise<Record<string, unknown>[]> =>
   (await readFile(join(folder, name), "utf8"))
     .trimEnd()
@@ -58,7 +57,7 @@ describe("rec-r1 compare", () => {
     }
     expect(comparison.comparisons.some(({ system, baseline }) => system === "tuned" && baseline === "sft")).toBe(true);
     const markdown = await readFile(join(folder, "table.md"), "utf8");
-    expect(markdown).toMatch(/^\|.*NDCG@10|ndcg@10/m);
+    expect(markdown).toMatch(/^\|.* ndcg@10 .*\|$/m);
     expect(await readFile(join(folder, "table.tex"), "utf8")).toContain("\\begin{tabular}");
 
     const again = await run("compare", "--from", "compared", "--json");
@@ -78,11 +77,23 @@ describe("rec-r1 compare", () => {
     expect(config.steps).toBe(0);
     expect(config.warmupSteps).toBeLessThan(100_000);
     expect(steps.length).toBeGreaterThan(config.warmupSteps / 4);
-    expect(rates.at(-1)).toBeLessThanOrEqual(Math.max(...rates));
+    // A quarter of the schedule at least has passed by the line above.
+    expect(rates.at(-1)).toBeLessThan(0.8 * Math.max(...rates));
   });
+
+  it("takes the task of the run where none is given", async () => {
+    const { code, stdout, stderr } = await run(
+      ...["compare", "--run", "run", "--sft-run", "sft", "--baselines", "none", "--out", "again", "--json"],
+    );
+    expect(code, stderr).toBe(0);
+    const compared = lastJson(stdout) as { task: string; systems: { id: string }[] };
+    expect(compared.task).toBe("letters");
+    expect(compared.systems.map(({ id }) => id).sort()).toEqual(["raw", "sft", "tuned"]);
+  }, 60_000);
 
   it("refuses what it can't compare", async () => {
     for (const [args, message] of [
+      [["compare"], /Which task\?/],
       [["compare", "nowhere.ts", "--run", "run"], /nowhere\.ts/],
       [["compare", ...given, "--baselines", "rm4"], /rm4/],
       [["compare", ...given, "--sft", "missing.jsonl", "--sft-into", "other"], /missing\.jsonl/],

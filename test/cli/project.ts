@@ -19,7 +19,7 @@ export const recommender = ({ data }: TaskContext) =>
   LanceDbRecommender.fromJsonl(join(data ?? ".", "catalogue.jsonl"), { text: ["title"] });
 
 // The raw words find nothing and the splits are the same file, which the doctor would refuse.
-export const config = { doctor: false, maxTokens: 4, promptsPerStep: 4, groupSize: 8, learningRate: 0.05, evalEvery: 2, evalLimit: 4 };
+export const config = { doctor: false, maxTokens: 4, promptsPerStep: 4, groupSize: 8, learningRate: 0.05, warmupSchedule: "linear", evalEvery: 2, evalLimit: 4 };
 
 export default ({ data }: TaskContext) =>
   defineTask({

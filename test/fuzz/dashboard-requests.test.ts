@@ -1,10 +1,9 @@
 /** What the dashboard is asked, over real HTTP: bodies, and addresses with their parameters. */
 import fc from "fast-check";
-import { mkdir, writeFile } from "node:fs/promises";
 import { Agent, request as sendRequest } from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { openExampleDashboard } from "../server/dashboard/example-dashboard.ts";
+import { openExampleDashboard, writeSmallPages } from "../server/dashboard/example-dashboard.ts";
 import { damaged, damagedJson, fuzz, fuzzFolder, timeout } from "./fuzz.ts";
 
 const bodies: Record<string, unknown> = {
@@ -49,13 +48,9 @@ const gets = addresses.map((address) => {
 
 test("what the dashboard is asked", { timeout }, async () => {
   const root = await fuzzFolder();
-  const pagesDir = join(root, "pages");
-  await mkdir(pagesDir);
-  await writeFile(join(pagesDir, "index.html"), "<!doctype html><title>pages</title>");
-  await writeFile(join(pagesDir, "app.js"), "export {};");
   const faults: unknown[] = [];
   const dashboard = await openExampleDashboard(join(root, "runs"), {
-    pagesDir,
+    pagesDir: await writeSmallPages(join(root, "pages")),
     rate: { perSecond: 1e6, burst: 1e6 },
     onFault: (error) => void faults.push(error),
   });

@@ -3,13 +3,14 @@
  * the user's words and writes words that the icon's name may have; both are searched for together.
  */
 import { splitWords } from "../../core/words.ts";
-import { iconSvg } from "../../datasets/icons.ts";
+import { iconSvg, loadIcons } from "../../datasets/icons.ts";
 import type { IconDataset, IconExample } from "../../datasets/icons.ts";
 import { ndcg } from "../../ranking/index.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
 import { expandQuery } from "../../rl/expand-query.ts";
 import { hindsightWarmup } from "../../rl/hindsight.ts";
 import { defineTask, type Task } from "../../rl/task.ts";
+import type { LoadedTask } from "../load-task.ts";
 
 /** Short: the warm-up says better than instructions what is asked for, and every word costs time in each prompt. */
 const systemPrompt = "icon search";
@@ -29,6 +30,18 @@ export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<I
     show: async ({ id }) => ({ title: id.replaceAll("-", " "), picture: { path: await iconSvg(id) } }),
     warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)), minExamples: 1 }),
   });
+}
+
+/** The demo's task and recommender, as a task file would give them; its settings are in the run folder. */
+export async function loadIconTask(): Promise<LoadedTask> {
+  const icons = await loadIcons();
+  return {
+    task: iconTask(icons) as unknown as Task<object>,
+    openRecommender: () => openIconSearch(icons),
+    config: {},
+    exports: {},
+    path: "rec-r1 demo",
+  };
 }
 
 /** Full-text search over the icons' names, in this process. @throws AbortError */

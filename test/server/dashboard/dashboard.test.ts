@@ -19,7 +19,7 @@ import type {
   TermCredit,
 } from "../../../src/server/dashboard/wire.ts";
 import { openSyntheticRun } from "../../support/synthetic-run.ts";
-import { openExampleDashboard, ScriptedPlayground } from "./example-dashboard.ts";
+import { openExampleDashboard, ScriptedPlayground, writeSmallPages } from "./example-dashboard.ts";
 
 let root = "";
 let pagesDir = "";
@@ -27,10 +27,7 @@ let dashboard: Awaited<ReturnType<typeof openExampleDashboard>>;
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "rec-r1-dashboard-"));
-  pagesDir = join(root, "pages");
-  await mkdir(pagesDir);
-  await writeFile(join(pagesDir, "index.html"), "<!doctype html><title>pages</title>");
-  await writeFile(join(pagesDir, "app.js"), "export {};");
+  pagesDir = await writeSmallPages(join(root, "pages"));
   dashboard = await openExampleDashboard(join(root, "runs"), { pagesDir });
 });
 afterAll(async () => {

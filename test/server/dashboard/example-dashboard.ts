@@ -1,4 +1,5 @@
 /** A dashboard over two runs that are made up, with a playground that answers without a model. */
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Playground } from "../../../src/server/dashboard/playground.ts";
 import { startDashboard, type Dashboard, type DashboardOptions } from "../../../src/server/dashboard/dashboard.ts";
@@ -53,6 +54,14 @@ export class ScriptedPlayground implements Playground {
 }
 
 const small: SyntheticRunOptions = { steps: 60, promptsPerStep: 6, groupSize: 8, evalEvery: 5, recordTokensEvery: 10 };
+
+/** A page and a script in `folder`, for what doesn't need the real ones. @returns `folder` */
+export async function writeSmallPages(folder: string): Promise<string> {
+  await mkdir(folder);
+  await writeFile(join(folder, "index.html"), "<!doctype html><title>pages</title>");
+  await writeFile(join(folder, "app.js"), "export {};");
+  return folder;
+}
 
 /** Runs `first` (done) and `second` (stopped at step 40) in `runs`, shown on a free port. */
 export async function openExampleDashboard(
