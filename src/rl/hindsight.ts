@@ -29,10 +29,15 @@ export interface HindsightOptions<E> {
    * number say, can be learnt by heart and helps nobody else. Default 3.
    */
   minExamples?: number;
+  /**
+   * Words to try for an example besides those that were found for it: its own, say, for tasks in which writing one
+   * again gives it weight (`expandQuery` with `repeat`). Default: none.
+   */
+  alsoTry?(example: E): readonly string[];
   /** A further word must raise the reward by more than this. Default 0.02. */
   minGain?: number;
   /**
-   * Words of the example itself, for tasks in which writing one again gives it weight (`expandQuery` with `repeat`).
+   * Words of a long example itself, for tasks in which writing one again gives it weight (`expandQuery` with `repeat`).
    * They are probes, too; those that bring something relevant are written first, in the order given here, unless the
    * reward is higher without them. Default: none.
    */
@@ -111,6 +116,7 @@ async function findCandidates<E extends object>(
   {
     probes,
     own: ownWords = () => [],
+    alsoTry = () => [],
     maxOwn = 8,
     probeDepth = 1000,
     candidates = 16,
@@ -150,9 +156,11 @@ async function findCandidates<E extends object>(
     const isOwn = new Set(own);
     const kept = new Set(best.filter((word) => isOwn.has(word)).slice(0, maxOwn));
     const isShared = (word: string): boolean => general.has(word) && (examplesOf.get(word) as number) >= minExamples;
+    const found = best.filter((word) => isShared(word) && !isOwn.has(word));
+    const { example } = context.train[e] as (typeof context.train)[number];
     return {
       own: own.filter((word) => kept.has(word)),
-      candidates: best.filter((word) => isShared(word) && !isOwn.has(word)).slice(0, candidates),
+      candidates: [...new Set([...found.slice(0, candidates), ...alsoTry(example)])].filter((word) => !kept.has(word)),
     };
   });
 }

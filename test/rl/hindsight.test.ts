@@ -114,6 +114,14 @@ describe("hindsightWarmup", () => {
     expect(found?.completion).toBe("trash");
   });
 
+  it("tries words that it is told of besides, which no probe found, each alone", async () => {
+    const options = { probes: () => ["account"] };
+    const [none] = await find([rubbish], { options });
+    expect(none?.completion).toBe("");
+    const [found] = await find([rubbish], { options: { ...options, alsoTry: () => ["car", "outline", "account"] } });
+    expect(found?.completion).toBe("outline");
+  });
+
   it("searches for each probe once, and for equal queries once", async () => {
     const recommender = new WordSearch(items);
     await find([rubbish, { ...rubbish, id: "again" }], { recommender });

@@ -1,8 +1,9 @@
 /**
  * The demo's task: find an icon by the words that people use for it, when only icon names are indexed. The policy reads
- * the user's words and writes words that the icon's name may have; both are searched for together.
+ * the user's words and writes words that the icon's name may have, or words of the user's that matter most; both are
+ * searched for together.
  */
-import { splitWords } from "../../core/words.ts";
+import { distinctWords, splitWords } from "../../core/words.ts";
 import { iconSvg, loadIcons } from "../../datasets/icons.ts";
 import type { IconDataset, IconExample } from "../../datasets/icons.ts";
 import { ndcg } from "../../ranking/index.ts";
@@ -24,11 +25,15 @@ export function iconTask({ catalogue, train, valid, test }: IconDataset): Task<I
       { role: "system", content: systemPrompt },
       { role: "user", content: query },
     ],
-    parse: (completion, { query }) => expandQuery(query, completion),
+    parse: (completion, { query }) => expandQuery(query, completion, { repeat: true }),
     reward: ({ hits, example }) => (hits ? ndcg(hits, example.relevant, { k: 10 }) : 0),
     topK: 10,
     show: async ({ id }) => ({ title: id.replaceAll("-", " "), picture: { path: await iconSvg(id) } }),
-    warmup: hindsightWarmup({ probes: () => catalogue.flatMap(({ title }) => splitWords(title)), minExamples: 1 }),
+    warmup: hindsightWarmup({
+      probes: () => catalogue.flatMap(({ title }) => splitWords(title)),
+      alsoTry: ({ query }) => distinctWords(query),
+      minExamples: 1,
+    }),
   });
 }
 
