@@ -1,8 +1,8 @@
 /**
- * What a tuned model does again and again: words of the user for which it writes other words. Found by counting, from
- * the queries alone; knows nothing of models or engines.
+ * What a tuned model does again and again: words of the user for which it writes other words, or which it says once more
+ * to give them weight. Found by counting, from the queries alone; knows nothing of models or engines.
  */
-import { distinctWords } from "../core/words.ts";
+import { distinctWords, splitWords } from "../core/words.ts";
 import type { ReportSubstitution } from "./report/report-data.ts";
 
 export interface RewrittenQuery {
@@ -20,7 +20,7 @@ export interface SubstitutionOptions {
 }
 
 /**
- * The words that the model adds where a certain word stands, best first: ordered by count times how much the two words
+ * The words that the model adds where a certain word stands (that word itself, where it says it once more), best first: ordered by count times how much the two words
  * keep to each other (Dice 1945). A word that the model adds nearly as often elsewhere doesn't count as learnt.
  */
 export function findSubstitutions(
@@ -31,22 +31,22 @@ export function findSubstitutions(
   const fromCounts = new Map<string, number>();
   const toCounts = new Map<string, number>();
   const pairs = new Map<string, { from: string; to: string; count: number; example: string }>();
-  const increment = (counts: Map<string, number>, word: string): unknown =>
-    counts.set(word, (counts.get(word) ?? 0) + 1);
   for (const { query, written } of rewrites) {
     if (written === null) continue;
     const asked = distinctWords(query, 2);
     const added = distinctWords(written, 2).filter((word) => !asked.some((other) => areForms(word, other)));
+    const [said, saidInAll] = [countsOf(splitWords(query)), countsOf(splitWords(written))];
+    const again = asked.filter((word) => (saidInAll.get(word) ?? 0) > (said.get(word) ?? 0));
+    const count = (from: string, to: string): void => {
+      const key = `${from}\u0000${to}`;
+      const pair = pairs.get(key) ?? { from, to, count: 0, example: query };
+      pair.count++;
+      pairs.set(key, pair);
+    };
     for (const from of asked) increment(fromCounts, from);
-    for (const to of added) {
-      increment(toCounts, to);
-      for (const from of asked) {
-        const key = `${from}\u0000${to}`;
-        const pair = pairs.get(key) ?? { from, to, count: 0, example: query };
-        pair.count++;
-        pairs.set(key, pair);
-      }
-    }
+    for (const to of [...added, ...again]) increment(toCounts, to);
+    for (const to of added) for (const from of asked) count(from, to);
+    for (const word of again) count(word, word);
   }
   const strength = ({ from, to, count }: ReportSubstitution): number =>
     (count * 2 * count) / ((fromCounts.get(from) ?? 0) + (toCounts.get(to) ?? 0));
@@ -61,6 +61,16 @@ export function findSubstitutions(
     .filter((pair) => pair.count >= minCount && !isHabit(pair))
     .sort((a, b) => strength(b) - strength(a) || (a.from < b.from ? -1 : 1))
     .slice(0, limit);
+}
+
+function increment(counts: Map<string, number>, word: string): void {
+  counts.set(word, (counts.get(word) ?? 0) + 1);
+}
+
+function countsOf(words: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const word of words) increment(counts, word);
+  return counts;
 }
 
 /** Whether two words are forms of one (`star`, `stars`), which an engine's stemmer treats alike. */

@@ -69,6 +69,18 @@ describe("findSubstitutions", () => {
     ]);
   });
 
+  it("finds words that are said once more, and not those that the user said twice", () => {
+    const rewrites = [
+      { query: "star outline", written: "star outline outline" },
+      { query: "Outline of a house", written: "Outline of a house outline" },
+      { query: "star star", written: "star star" },
+      { query: "star star", written: "star star" },
+    ];
+    expect(findSubstitutions(rewrites)).toEqual([
+      { from: "outline", to: "outline", count: 2, example: "star outline" },
+    ]);
+  });
+
   it("does not count forms of a word, nor what occurs once", () => {
     expect(
       findSubstitutions([

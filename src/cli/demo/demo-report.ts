@@ -74,7 +74,7 @@ export async function writeDemoReport(options: DemoReportOptions): Promise<strin
     subtitle: [
       `${icons.catalogue.length} icons of Material Design Icons; only their names are indexed, by BM25. People ask with ` +
         `other words: an icon counts as found when it is the one that has the words as an alias.`,
-      `The model (${String(manifest.engine["model"])}) reads the user's words and adds words to search for. It learned ` +
+      `The model (${String(manifest.engine["model"])}) reads the user's words and adds words to search for, or says one again to give it weight. It learned ` +
         `by trial and error alone. The catalogue's words were tried on the engine, and it began by imitating those that ` +
         `brought the right icon up; then it tried words of its own, rewarded by how high the right icon came (GRPO).`,
       `The ${test.length} queries below were held out; no icon of theirs was in training.`,

@@ -106,7 +106,9 @@ function drawLearned({ learned }: ReportData): string {
     caption: "Words of the user, and what is written for them",
     headers: ["word", "written", "times"],
     textColumns: 2,
-    rows: learned.slice(0, 2 * mostExamples).map(({ from, to, count }) => [from, to, String(count)]),
+    rows: learned
+      .slice(0, 2 * mostExamples)
+      .map(({ from, to, count }) => [from, from === to ? `${to} again` : to, String(count)]),
   });
   return `## What the model learnt\n\n${table.trimEnd()}`;
 }

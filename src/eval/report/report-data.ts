@@ -97,7 +97,7 @@ export interface ReportCurve {
 export interface ReportSubstitution {
   /** Words of the user. */
   from: string;
-  /** Words that the model wrote for them. */
+  /** Words that the model wrote for them; the same where it said them once more. */
   to: string;
   /** Queries in which it did. */
   count: number;

@@ -216,12 +216,18 @@ export function drawLearned(data: ReportData): Html {
   if (data.learned.length === 0) return html``;
   return html`<section id="learned" aria-labelledby="learned-title">
     <h2 id="learned-title">What the model learnt</h2>
-    <p class="note">Words of the user, and the words that ${phraseOf(data, data.focus)} writes for them.</p>
+    <p class="note">
+      Words of the user, and the words that ${phraseOf(data, data.focus)} writes for them; a word said again has more
+      weight.
+    </p>
     <ul class="learned">
       ${data.learned.map(
         ({ from, to, count, example }) =>
           html`<li>
-            <p><span class="from">${foreignText(from, 80)}</span> <i>→</i> <b>${foreignText(to, 80)}</b></p>
+            <p>
+              <span class="from">${foreignText(from, 80)}</span> <i>→</i>
+              <b>${foreignText(to, 80)}</b>${from === to && " again"}
+            </p>
             <p class="note">${countNoun(count, "time", "times")}, as in “${foreignText(example, 120)}”</p>
           </li>`,
       )}
