@@ -75,15 +75,19 @@ let counter = 0;
 /** A query that nobody has asked before, so that nothing answers it from memory. */
 const nextQuery = () => [...(counter++).toString(18)].map((digit) => wordLetters[parseInt(digit, 18)]).join("");
 
-/** Status and milliseconds of a request (status 0: none), and whether the policy was passed over for want of time. */
+/**
+ * Status and milliseconds of a request, whether the policy was passed over for want of time, and what went wrong where
+ * there was no answer (status 0).
+ */
 function ask() {
   const body = JSON.stringify({ query: nextQuery(), topK: 5 });
   const begun = performance.now();
   return new Promise((resolve) => {
     let text = "";
-    const done = (status) => {
+    const done = (status, error) => {
       const isRaw = status === 200 && ["busy", "time_limit"].includes(JSON.parse(text).reason);
-      resolve({ status, ms: performance.now() - begun, isRaw });
+      const fault = error ? `${error.code} after ${text.length} characters` : `${status} ${text.slice(0, 200)}`;
+      resolve({ status, ms: performance.now() - begun, isRaw, fault });
     };
     const sent = request(
       `${url}/search`,
@@ -96,10 +100,10 @@ function ask() {
         reply.setEncoding("utf8");
         reply.on("data", (chunk) => (text += chunk));
         reply.on("end", () => done(reply.statusCode));
-        reply.on("error", () => done(0));
+        reply.on("error", (error) => done(0, error));
       },
     );
-    sent.on("error", () => done(0));
+    sent.on("error", (error) => done(0, error));
     sent.end(body);
   });
 }
@@ -124,11 +128,15 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * @param onTick told every five seconds how many seconds have passed, and of the answers so far
  */
 async function load(perSecond, seconds, onTick = () => {}) {
-  const tally = { ok: 0, shed: 0, failed: 0, raw: 0, stalls: 0, times: [], shedTimes: [] };
-  const count = ({ status, ms, isRaw }) => {
+  const tally = { ok: 0, shed: 0, failed: 0, raw: 0, stalls: 0, times: [], shedTimes: [], faults: new Map() };
+  const count = ({ status, ms, isRaw, fault }) => {
     if (status === 200) tally.ok++;
     else if (status === 503) tally.shed++;
-    else tally.failed++;
+    else {
+      tally.failed++;
+      const kind = `${fault} (${ms < 1000 ? "within" : "after more than"} a second)`;
+      tally.faults.set(kind, (tally.faults.get(kind) ?? 0) + 1);
+    }
     if (isRaw) tally.raw++;
     (status === 503 ? tally.shedTimes : tally.times).push(ms);
   };
@@ -172,11 +180,14 @@ function describeTimes(times) {
   return `in ${at(0.5)} ms, 99 % within ${at(0.99)} ms`;
 }
 
-function describe({ ok, shed, failed, raw, stalls, times, shedTimes }) {
+const describeFaults = (faults) =>
+  faults.size > 0 ? ` (${[...faults].map(([kind, count]) => `${count} times ${kind}`).join("; ")})` : "";
+
+function describe({ ok, shed, failed, raw, stalls, times, shedTimes, faults }) {
   const refusals = shed > 0 ? ` ${describeTimes(shedTimes)}` : "";
   return (
     `${ok + shed + failed} requests, ${ok} answered ${describeTimes(times)} (${raw} of them without the policy, for want of time), ` +
-    `${shed} told to come back (503)${refusals}, ${failed} failed; the program that asked stood still ${stalls} times`
+    `${shed} told to come back (503)${refusals}, ${failed} failed${describeFaults(faults)}; the program that asked stood still ${stalls} times`
   );
 }
 
@@ -208,7 +219,7 @@ try {
     memory.push([second, memoryOfServer()]);
     if (memory.length % ticksPerLine !== 0) return;
     console.log(
-      `at 80 %: ${formatMinutes(second)} of ${formatMinutes(seconds)}, ${formatMinutes(seconds - second)} left: ${tally.ok} answered, ${tally.shed} told to come back, ${tally.failed} failed, ` +
+      `at 80 %: ${formatMinutes(second)} of ${formatMinutes(seconds)}, ${formatMinutes(seconds - second)} left: ${tally.ok} answered, ${tally.shed} told to come back, ${tally.failed} failed${describeFaults(tally.faults)}, ` +
         `median of the last ${medianOf(tally.times.slice(-1000)).toFixed(0)} ms, ${memory.at(-1)[1].toFixed(0)} MB, ${filesOfServer()} files open`,
     );
   });
