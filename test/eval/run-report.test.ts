@@ -127,7 +127,7 @@ describe("rec-r1 report", () => {
     );
     expect(code).toBe(0);
     // The run was started from code, so its examples can't be loaded again.
-    expect(stderr).toMatch(/doesn't say which task file/);
+    expect(stderr).toMatch(/does not say which task file/);
     const { html, markdown } = lastJson(stdout) as { html: string; markdown: string };
     expect(html).toBe(at("evaluated/report.html"));
     expect(await readFile(html, "utf8")).toMatch(/^<!doctype html>/);
