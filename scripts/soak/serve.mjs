@@ -86,8 +86,10 @@ function ask() {
     let text = "";
     const done = (status, error) => {
       const isRaw = status === 200 && ["busy", "time_limit"].includes(JSON.parse(text).reason);
+      const ms = performance.now() - begun;
+      if (status === 200 || status === 503) return resolve({ status, ms, isRaw });
       const fault = error ? `${error.code} after ${text.length} characters` : `${status} ${text.slice(0, 200)}`;
-      resolve({ status, ms: performance.now() - begun, isRaw, fault });
+      resolve({ status, ms, isRaw, fault });
     };
     const sent = request(
       `${url}/search`,
