@@ -1,13 +1,13 @@
 /**
  * Parquet files, row by row, with values as JSON has them. The library (`hyparquet`, plain JavaScript) runs in a
- * thread of its own (`parquet-worker.ts`); one row group is in memory at a time. Knows nothing of what the rows mean.
+ * process of its own (`parquet-process.ts`); one row group is in memory at a time. Knows nothing of what the rows mean.
  */
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
 import { isAbort } from "../core/abort.ts";
 import { toDataError, type JsonLine, type JsonObject } from "../core/data-lines.ts";
 import { DataError, throwIfAborted } from "../core/errors.ts";
-import { ParquetThread, type ParquetShape } from "./parquet-worker.ts";
+import { ParquetProcess, type ParquetShape } from "./parquet-process.ts";
 
 export interface ReadParquetOptions {
   /** Only these columns, all of which the file must have. Default: all. */
@@ -25,7 +25,7 @@ export interface ParquetSummary {
 async function openParquet(
   path: string,
   signal?: AbortSignal,
-): Promise<{ thread: ParquetThread; shape: ParquetShape }> {
+): Promise<{ reader: ParquetProcess; shape: ParquetShape }> {
   let fileBytes: number;
   try {
     const info = await stat(path);
@@ -35,17 +35,17 @@ async function openParquet(
   } catch (cause) {
     throw toDataError(cause, path);
   }
-  const thread = new ParquetThread(path, fileBytes);
+  const reader = new ParquetProcess(path, fileBytes);
   try {
-    return { thread, shape: await thread.readShape(signal) };
+    return { reader, shape: await reader.readShape(signal) };
   } catch (cause) {
-    await thread.close();
+    reader.close();
     throw badParquet(path, cause);
   }
 }
 
 function badParquet(path: string, cause: unknown): unknown {
-  if (isAbort(cause)) return cause;
+  if (isAbort(cause) || cause instanceof DataError) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new DataError("DATA_BAD_PARQUET", `${path}: not a whole parquet file (${reason}). Fetch or write it again.`, {
     cause,
@@ -57,8 +57,8 @@ const countRows = ({ groups }: ParquetShape): number => groups.reduce((sum, rows
 
 /** @throws DataError where the file can't be read or isn't parquet */
 export async function describeParquet(path: string): Promise<ParquetSummary> {
-  const { thread, shape } = await openParquet(path);
-  await thread.close();
+  const { reader, shape } = await openParquet(path);
+  reader.close();
   return { rows: countRows(shape), columns: shape.columns };
 }
 
@@ -69,7 +69,7 @@ export async function describeParquet(path: string): Promise<ParquetSummary> {
  */
 export async function* readParquet(path: string, options: ReadParquetOptions = {}): AsyncGenerator<JsonLine> {
   const { columns, signal } = options;
-  const { thread, shape } = await openParquet(path, signal);
+  const { reader, shape } = await openParquet(path, signal);
   try {
     checkColumns(path, shape.columns, columns ?? []);
     let line = 0;
@@ -77,7 +77,7 @@ export async function* readParquet(path: string, options: ReadParquetOptions = {
       throwIfAborted(signal);
       let rows: Record<string, unknown>[];
       try {
-        rows = await thread.readGroup(group, columns, signal);
+        rows = await reader.readGroup(group, columns, signal);
         if (rows.length !== expected) throw new Error(`${rows.length} rows where it says that there are ${expected}`);
       } catch (cause) {
         throw badParquet(path, cause);
@@ -85,7 +85,7 @@ export async function* readParquet(path: string, options: ReadParquetOptions = {
       for (const row of rows) yield { line: ++line, value: rowToJson(path, line, row) };
     }
   } finally {
-    await thread.close();
+    reader.close();
   }
 }
 

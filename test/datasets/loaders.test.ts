@@ -57,6 +57,18 @@ const esci = {
   split: ["train", "train", "train", "test", "train"],
 };
 
+/** A page's header that was moved by six bytes. */
+const greedyFile = [
+  "UEFSMRUGFUwVRlwVDBUAFQwVABUEFQAAAKjc5v2rDAM/JBgCAAAAaTACAQYAMQUGADIFBjAzAgAAAGk0AgAAAGk1FQYVZBVKXBUM",
+  "FQAVDBUAFQQVAAAAAz8wAAANAQBVBQEE1T8FBwhV5T8JFwDwDRAk9T+rqqqqqqr6PxUGFTQVOFwVDBUAFQwVABUEFQAAAAM/GFwA",
+  "AAAAAQAAAAIAAAADAAAABAAAAAUAAAAVBBUcFSBMFQIVAAAADjQKAAAAWyJhIiwiw6kiXRUGFQgVDFwVDBUAFQwVEBUEFQAAAAM/",
+  "AgQAAxUEGVxIBHJvb3QVCAAVDCUCGAJpZCUAABUKJQIYBXByaWNlABUCJQIYBWNvdW50ABUMJQIYBHRhZ3MlJgAWDBkcGUwmCBwV",
+  "DBkVABkYAmlkFQIWDBZ2FnAmCDw2ACgCaTUYAmkwABkcFQYVABUCAAAAJngcFQoZFQAZGAVwcmljZRUCFgwWjgEWdCZ4PDYAKAir",
+  "qqqqqqr6PxgIAAAAAAAAAIA2AAAZHBUGFQAVAgAAACbsARwVAhkVABkYBWNvdW50FQIWDBZeFmIm7AE8NgAoBAUAAAAYBAAAAAAA",
+  "GRwVBhUAFQIAAAAmzgIcFQwZJQAQGRgEdGFncxUCFgwWaBZwJogDJs4CHDYAKApbImEiLCLDqSJdGApbImEiLCLDqSJdABksFQQV",
+  "ABUCABUGFRAVAgAAABbKAxYMNrYDACgJaHlwYXJxdWV0GUwcAAAcAAAcAAAcAAAAWAEAAFBBUjE=",
+].join("");
+
 describe("parquet", () => {
   it("is read row by row over row groups, with numbers and times as JSON has them", async () => {
     const path = parquetFile("plain.parquet", { id: [1n, 2n, 3n], at: [new Date(0), new Date(1000), new Date(2000)] });
@@ -88,6 +100,28 @@ describe("parquet", () => {
     await expect(collect(readParquet(cut))).rejects.toMatchObject({ code: "DATA_BAD_PARQUET" });
     await expect(collect(readParquet(join(folder, "none.parquet")))).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(collect(readParquet(folder))).rejects.toMatchObject({ name: "DataError" });
+  });
+
+  describe("that a fuzzer made, whose reader asks for more memory at once than Node lets even a thread survive", () => {
+    const bytes = Buffer.from(greedyFile, "base64");
+
+    it("is refused, and the next file is read", { timeout: 60_000 }, async () => {
+      const path = join(folder, "greedy.parquet");
+      writeFileSync(path, bytes);
+      await expect(collect(readParquet(path))).rejects.toMatchObject({
+        code: "DATA_BAD_PARQUET",
+        message: expect.stringMatching(/greedy\.parquet.*more memory than it may have/) as string,
+      });
+      expect(await collect(readParquet(parquetFile("good.parquet", { id: [1n] })))).toHaveLength(1);
+    });
+
+    it("is left in the middle where that is asked for", { timeout: 60_000 }, async () => {
+      const path = join(folder, "left.parquet");
+      writeFileSync(path, bytes);
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(), 300);
+      await expect(collect(readParquet(path, { signal: stop.signal }))).rejects.toMatchObject({ code: "ABORTED" });
+    });
   });
 });
 

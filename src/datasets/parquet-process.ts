@@ -1,0 +1,227 @@
+/**
+ * Parquet in a process of its own. The library trusts what a file says of itself: a damaged one can make it loop for ever,
+ * fail where nobody waits for it, or ask for so much memory at once that Node ends the whole process, thread or not. Here
+ * such a file costs the process that reads it.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+import { AbortError, DataError, throwIfAborted } from "../core/errors.ts";
+
+/** What a file says of itself. */
+export interface ParquetShape {
+  /** Rows of each row group. */
+  groups: number[];
+  /** Top-level columns, in the file's order. */
+  columns: string[];
+}
+
+/** Reading that takes longer than this for a file of so many bytes has no end. */
+const limitMs = (fileBytes: number): number => 10_000 + fileBytes / 100;
+/** JavaScript objects that a row group may become, in MiB. */
+const heapMib = (fileBytes: number): number => Math.ceil(Math.min(16_384, 512 + (100 * fileBytes) / 2 ** 20));
+/** The process of a file up to this size is kept for the next. */
+const smallBytes = 2 ** 20;
+
+interface Request {
+  path: string;
+  /** Row group whose rows are asked for; without one, the shape. */
+  group?: number;
+  columns?: readonly string[] | undefined;
+  /** When the process is to end itself, should whoever asked be gone by then. */
+  limitMs: number;
+}
+
+type Answer =
+  /** The libraries are there. */
+  | { kind: "ready" }
+  /** The next rows of a row group. */
+  | { kind: "rows"; rows: Record<string, unknown>[] }
+  /** The last of an answer; `shape` where that was asked for. */
+  | { kind: "done"; shape?: ParquetShape }
+  | { kind: "failure"; message: string };
+
+/** Runs in the process; plain JavaScript, since it is not compiled. Its arguments are the libraries' addresses. */
+const program = `
+const { Worker } = require("node:worker_threads");
+// Of several columns that fail, all but the first are waited for by nobody.
+process.on("unhandledRejection", () => {});
+// Ctrl-C is for whoever asked, who ends this process when it is time.
+process.on("SIGINT", () => {});
+process.on("disconnect", () => process.exit());
+// A loop without end doesn't hear that: a thread does.
+const deadline = new BigInt64Array(new SharedArrayBuffer(8));
+const watch = \`
+  const { workerData } = require("node:worker_threads");
+  setInterval(() => {
+    const at = Atomics.load(workerData, 0);
+    if (at > 0n && process.hrtime.bigint() > at) process.kill(process.pid, "SIGKILL");
+  }, 1000);
+\`;
+new Worker(watch, { eval: true, workerData: deadline }).unref();
+const send = (message) => new Promise((sent) => process.send(message, sent));
+const fail = (error) => send({ kind: "failure", message: String((error && error.message) || error) });
+const loading = Promise.all(process.argv.slice(1).map((url) => import(url)));
+loading.then(() => send({ kind: "ready" }), fail);
+let open;
+process.on("message", async ({ path, group, columns, limitMs }) => {
+  Atomics.store(deadline, 0, process.hrtime.bigint() + BigInt(Math.round(1e6 * limitMs)));
+  try {
+    const [{ asyncBufferFromFile, parquetMetadataAsync, parquetSchema, parquetReadObjects }, { compressors }] = await loading;
+    if (!open || open.path !== path || group === undefined) {
+      const file = await asyncBufferFromFile(path);
+      const metadata = await parquetMetadataAsync(file);
+      open = { path, file, metadata };
+    }
+    const { file, metadata } = open;
+    const groups = metadata.row_groups.map(({ num_rows }) => Number(num_rows));
+    if (group === undefined) {
+      const names = parquetSchema(metadata).children.map(({ element }) => element.name);
+      return await send({ kind: "done", shape: { groups, columns: names } });
+    }
+    const rowStart = groups.slice(0, group).reduce((sum, rows) => sum + rows, 0);
+    const options = { file, metadata, compressors, rowStart, rowEnd: rowStart + groups[group] };
+    const rows = await parquetReadObjects(columns ? { ...options, columns } : options);
+    for (let at = 0; at < rows.length; at += 5000) await send({ kind: "rows", rows: rows.slice(at, at + 5000) });
+    await send({ kind: "done" });
+  } catch (error) {
+    await fail(error);
+  } finally {
+    Atomics.store(deadline, 0, 0n);
+  }
+});
+`;
+
+/** A process that has nothing to do. */
+let idle: ChildProcess | undefined;
+
+function start(fileBytes: number): ChildProcess {
+  const { resolve } = createRequire(import.meta.url);
+  const libraries = ["hyparquet", "hyparquet-compressors"].map((name) => pathToFileURL(resolve(name)).href);
+  const child = spawn(
+    process.execPath,
+    [`--max-old-space-size=${heapMib(fileBytes)}`, "-e", program, "--", ...libraries],
+    { stdio: ["ignore", "ignore", "ignore", "ipc"], serialization: "advanced", windowsHide: true },
+  );
+  hold(child, false);
+  // Without a listener, what happens to a process that has nothing to do would end ours.
+  child.on("error", () => {});
+  return child;
+}
+
+const isOver = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null;
+
+/** A process that waits must not keep ours from ending, and one that works must. */
+function hold(child: ChildProcess, isHeld: boolean): void {
+  for (const handle of [child, child.channel])
+    if (isHeld) handle?.ref();
+    else handle?.unref();
+}
+
+/** One parquet file, read in a process. */
+export class ParquetProcess {
+  private readonly path: string;
+  private readonly fileBytes: number;
+  private readonly child: ChildProcess;
+  private isReady: boolean;
+  private isBroken = false;
+
+  constructor(path: string, fileBytes: number) {
+    this.path = path;
+    this.fileBytes = fileBytes;
+    const known = fileBytes <= smallBytes && idle && !isOver(idle) ? idle : undefined;
+    if (known) idle = undefined;
+    this.isReady = known !== undefined;
+    this.child = known ?? start(Math.max(fileBytes, smallBytes));
+  }
+
+  /** @throws Error in the library's words, or ours where it had to be ended; DataError `DATA_NO_READER` */
+  async readShape(signal?: AbortSignal): Promise<ParquetShape> {
+    const { shape } = await this.ask({ path: this.path, limitMs: limitMs(this.fileBytes) }, signal);
+    return shape as ParquetShape;
+  }
+
+  /** Rows of the row group at `group`, values as the library has them. @throws Error as {@link readShape}; AbortError */
+  async readGroup(
+    group: number,
+    columns: readonly string[] | undefined,
+    signal?: AbortSignal,
+  ): Promise<Record<string, unknown>[]> {
+    const { rows } = await this.ask({ path: this.path, group, columns, limitMs: limitMs(this.fileBytes) }, signal);
+    return rows;
+  }
+
+  close(): void {
+    if (this.isBroken || this.fileBytes > smallBytes || (idle && !isOver(idle))) this.child.kill("SIGKILL");
+    else idle = this.child;
+  }
+
+  private async ask(request: Request, signal: AbortSignal | undefined): Promise<Found> {
+    throwIfAborted(signal);
+    hold(this.child, true);
+    try {
+      return await this.exchange(request, signal);
+    } catch (error) {
+      this.isBroken ||= !(error instanceof FileFault);
+      throw error;
+    } finally {
+      hold(this.child, false);
+    }
+  }
+
+  private exchange(request: Request, signal: AbortSignal | undefined): Promise<Found> {
+    const { child } = this;
+    const rows: Record<string, unknown>[] = [];
+    let timer: NodeJS.Timeout | undefined;
+    return new Promise((resolve, reject) => {
+      const end = (settle: () => void): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+        child.off("message", onMessage).off("error", onError).off("exit", onExit);
+        settle();
+      };
+      const fail = (error: Error): void => end(() => reject(error));
+      const onAbort = (): void => fail(new AbortError());
+      const onMessage = (answer: Answer): void => {
+        if (answer.kind === "ready") begin();
+        else if (answer.kind === "rows") for (const row of answer.rows) rows.push(row);
+        else if (answer.kind === "done") end(() => resolve({ rows, shape: answer.shape }));
+        else fail(this.isReady ? new FileFault(answer.message) : noReader(this.path, answer.message));
+      };
+      const onError = (error: Error): void => fail(noReader(this.path, error.message, error));
+      const onExit = (code: number | null, signalName: string | null): void => {
+        // A Ctrl-C that came before the process could refuse it.
+        if (signalName === "SIGINT") return fail(new AbortError());
+        // What V8 does where a heap is full: abort, which is a signal or, without signals, a code.
+        const isFull = signalName === "SIGABRT" || code === 134;
+        const reason = `reading it ended with ${signalName ?? code}`;
+        fail(new Error(isFull ? "it asks for more memory than it may have" : reason));
+      };
+      /** How long a process takes to start is not the file's fault. */
+      const begin = (): void => {
+        this.isReady = true;
+        const longestMs = request.limitMs;
+        const message = `it takes longer than ${Math.round(longestMs / 1000)} s to read`;
+        timer = setTimeout(() => fail(new Error(message)), longestMs);
+        child.send({ ...request, limitMs: longestMs + 5000 });
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      child.on("message", onMessage).on("error", onError).on("exit", onExit);
+      if (isOver(child)) onExit(child.exitCode, child.signalCode);
+      else if (this.isReady) begin();
+    });
+  }
+}
+
+interface Found {
+  rows: Record<string, unknown>[];
+  shape: ParquetShape | undefined;
+}
+
+/** What the library says of a file; the process can be used again. */
+class FileFault extends Error {}
+
+function noReader(path: string, reason: string, cause?: Error): DataError {
+  const message = `${path}: parquet is read in a process of its own, which couldn't be started (${reason}).`;
+  return new DataError("DATA_NO_READER", message, { cause, details: { path } });
+}
