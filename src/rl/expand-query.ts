@@ -6,7 +6,7 @@ export interface ExpandOptions {
   maxWords?: number;
   /**
    * Whether words that the user's text has already are added too, so that engines which count words give them more
-   * weight. For long texts, of which a few words matter. Default false.
+   * weight: for texts in which some words matter more than others. Default false.
    */
   repeat?: boolean;
 }

@@ -6,6 +6,7 @@
  * begins by imitating it. Nothing but the recommender's answers and the task's own reward is used.
  */
 import { RecommenderError } from "../core/errors.ts";
+import type { Example } from "../datasets/examples.ts";
 import { relevantIds } from "../ranking/judgments.ts";
 import type { Hit } from "../recommenders/recommender.ts";
 import { searchAll } from "./search.ts";
@@ -54,7 +55,7 @@ const searchBatch = 512;
  * has a probe, or nothing beats asking for no word, teach to write no word.
  * @throws TaskError when examples have no `relevant`
  */
-export function hindsightWarmup<E extends object>(options: HindsightOptions<E>): Warmup<E> {
+export function hindsightWarmup<E extends object = Example>(options: HindsightOptions<E>): Warmup<E> {
   return { examples: (context) => findCompletions(options, context) };
 }
 

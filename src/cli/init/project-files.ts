@@ -54,7 +54,7 @@ export function taskFile(project: Project): string {
   return `/** ${commentSafe(name)}: a policy that adds words to the users' queries. Written by rec-r1 init; it is yours to change. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defineTask, expandQuery, hindsightWarmup, ${metric.kind}, readCatalogueWords } from "rec-r1";
+import { defineTask, distinctWords, expandQuery, hindsightWarmup, ${metric.kind}, readCatalogueWords } from "rec-r1";
 import type { Example } from "rec-r1";
 ${recommenderImport(recommender)}
 const here = (name: string) => join(fileURLToPath(new URL(".", import.meta.url)), name);
@@ -78,14 +78,16 @@ export default defineTask<Example>({
     { role: "system", content: ${json(`${name}: words to search for`)} },
     { role: "user", content: query },
   ],
-  // The user's words stay, the policy adds to them: it can't lose what was found before by forgetting it.
-  parse: (completion, { query }) => expandQuery(query, completion),
+  // The user's words stay, and the policy adds others, or says some of them again to give them weight: it can't lose what
+  // was found before by forgetting it.
+  parse: (completion, { query }) => expandQuery(query, completion, { repeat: true }),
   reward: ({ hits, example }) => (hits ? ${score} : 0),
   metrics: [{ name: ${json(metric.name)}, score: ({ hits, example }) => ${score} }],
   topK: ${topK},
   // Where to begin: words of the catalogue that, tried on the engine, bring the right items.
   warmup: hindsightWarmup({
     probes: () => readCatalogueWords(catalogue, { textFields: ${json(textFields)}${id} }),
+    alsoTry: ({ query }) => distinctWords(query).slice(0, 8),
   }),
 });
 `;
