@@ -16,8 +16,10 @@ export interface ParquetShape {
   columns: string[];
 }
 
-/** Reading that takes longer than this for a file of so many bytes has no end. */
-const limitMs = (fileBytes: number): number => 10_000 + fileBytes / 100;
+/** Reading that takes more of the processor's time than this for a file of so many bytes has no end. */
+const cpuLimitMs = (fileBytes: number): number => Math.min(2 ** 31 - 1, Math.round(3000 + fileBytes / 100));
+/** And that takes so much time by the clock waits for a disk that doesn't answer. */
+const limitMs = (fileBytes: number): number => 60_000 + fileBytes / 100;
 /** JavaScript objects that a row group may become, in MiB. */
 const heapMib = (fileBytes: number): number => Math.ceil(Math.min(16_384, 512 + (100 * fileBytes) / 2 ** 20));
 /** The process of a file up to this size is kept for the next. */
@@ -28,8 +30,8 @@ interface Request {
   /** Row group whose rows are asked for; without one, the shape. */
   group?: number;
   columns?: readonly string[] | undefined;
-  /** When the process is to end itself, should whoever asked be gone by then. */
-  limitMs: number;
+  /** After so much of the processor's time, in ms, the process ends itself, whether whoever asked is still there or not. */
+  cpuLimitMs: number;
 }
 
 type Answer =
@@ -49,23 +51,39 @@ process.on("unhandledRejection", () => {});
 // Ctrl-C is for whoever asked, who ends this process when it is time.
 process.on("SIGINT", () => {});
 process.on("disconnect", () => process.exit());
-// A loop without end doesn't hear that: a thread does.
-const deadline = new BigInt64Array(new SharedArrayBuffer(8));
+// A loop without end is ended by a thread. Of the two numbers one says which request is worked on, 0 for none, the other
+// how much time it may take.
+const watched = new Int32Array(new SharedArrayBuffer(8));
 const watch = \`
-  const { workerData } = require("node:worker_threads");
-  setInterval(() => {
-    const at = Atomics.load(workerData, 0);
-    if (at > 0n && process.hrtime.bigint() > at) process.kill(process.pid, "SIGKILL");
-  }, 1000);
+  const { workerData: watched } = require("node:worker_threads");
+  const usedMs = () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
+  };
+  for (;;) {
+    Atomics.wait(watched, 0, 0);
+    const request = Atomics.load(watched, 0);
+    const endMs = usedMs() + Atomics.load(watched, 1);
+    while (request > 0 && Atomics.load(watched, 0) === request) {
+      if (usedMs() > endMs) process.kill(process.pid, process.platform === "win32" ? "SIGKILL" : "SIGXCPU");
+      Atomics.wait(watched, 0, request, 200);
+    }
+  }
 \`;
-new Worker(watch, { eval: true, workerData: deadline }).unref();
+new Worker(watch, { eval: true, workerData: watched }).unref();
+let requests = 0;
+function workOn(request) {
+  Atomics.store(watched, 0, request);
+  Atomics.notify(watched, 0);
+}
 const send = (message) => new Promise((sent) => process.send(message, sent));
 const fail = (error) => send({ kind: "failure", message: String((error && error.message) || error) });
 const loading = Promise.all(process.argv.slice(1).map((url) => import(url)));
 loading.then(() => send({ kind: "ready" }), fail);
 let open;
-process.on("message", async ({ path, group, columns, limitMs }) => {
-  Atomics.store(deadline, 0, process.hrtime.bigint() + BigInt(Math.round(1e6 * limitMs)));
+process.on("message", async ({ path, group, columns, cpuLimitMs }) => {
+  Atomics.store(watched, 1, cpuLimitMs);
+  workOn(++requests);
   try {
     const [{ asyncBufferFromFile, parquetMetadataAsync, parquetSchema, parquetReadObjects }, { compressors }] = await loading;
     if (!open || open.path !== path || group === undefined) {
@@ -87,7 +105,7 @@ process.on("message", async ({ path, group, columns, limitMs }) => {
   } catch (error) {
     await fail(error);
   } finally {
-    Atomics.store(deadline, 0, 0n);
+    workOn(0);
   }
 });
 `;
@@ -137,7 +155,7 @@ export class ParquetProcess {
 
   /** @throws Error in the library's words, or ours where it had to be ended; DataError `DATA_NO_READER` */
   async readShape(signal?: AbortSignal): Promise<ParquetShape> {
-    const { shape } = await this.ask({ path: this.path, limitMs: limitMs(this.fileBytes) }, signal);
+    const { shape } = await this.ask({ path: this.path }, signal);
     return shape as ParquetShape;
   }
 
@@ -147,7 +165,7 @@ export class ParquetProcess {
     columns: readonly string[] | undefined,
     signal?: AbortSignal,
   ): Promise<Record<string, unknown>[]> {
-    const { rows } = await this.ask({ path: this.path, group, columns, limitMs: limitMs(this.fileBytes) }, signal);
+    const { rows } = await this.ask({ path: this.path, group, columns }, signal);
     return rows;
   }
 
@@ -156,11 +174,11 @@ export class ParquetProcess {
     else idle = this.child;
   }
 
-  private async ask(request: Request, signal: AbortSignal | undefined): Promise<Found> {
+  private async ask(request: Omit<Request, "cpuLimitMs">, signal: AbortSignal | undefined): Promise<Found> {
     throwIfAborted(signal);
     hold(this.child, true);
     try {
-      return await this.exchange(request, signal);
+      return await this.exchange({ ...request, cpuLimitMs: cpuLimitMs(this.fileBytes) }, signal);
     } catch (error) {
       this.isBroken ||= !(error instanceof FileFault);
       throw error;
@@ -190,20 +208,17 @@ export class ParquetProcess {
       };
       const onError = (error: Error): void => fail(noReader(this.path, error.message, error));
       const onExit = (code: number | null, signalName: string | null): void => {
-        // A Ctrl-C that came before the process could refuse it.
-        if (signalName === "SIGINT") return fail(new AbortError());
-        // What V8 does where a heap is full: abort, which is a signal or, without signals, a code.
-        const isFull = signalName === "SIGABRT" || code === 134;
-        const reason = `reading it ended with ${signalName ?? code}`;
-        fail(new Error(isFull ? "it asks for more memory than it may have" : reason));
+        // Someone ends the processes of a group, this one before ours.
+        if (["SIGINT", "SIGTERM", "SIGHUP"].includes(signalName ?? "")) return fail(new AbortError());
+        fail(new Error(endings.get(signalName ?? code ?? 0) ?? `reading it ended with ${signalName ?? code}`));
       };
       /** How long a process takes to start is not the file's fault. */
       const begin = (): void => {
         this.isReady = true;
-        const longestMs = request.limitMs;
+        const longestMs = limitMs(this.fileBytes);
         const message = `it takes longer than ${Math.round(longestMs / 1000)} s to read`;
         timer = setTimeout(() => fail(new Error(message)), longestMs);
-        child.send({ ...request, limitMs: longestMs + 5000 });
+        child.send(request);
       };
       signal?.addEventListener("abort", onAbort, { once: true });
       child.on("message", onMessage).on("error", onError).on("exit", onExit);
@@ -212,6 +227,14 @@ export class ParquetProcess {
     });
   }
 }
+
+const full = "it asks for more memory than it may have";
+/** How a process ends that a file was too much for: where a heap is full V8 aborts, which is a signal or a code. */
+const endings = new Map<string | number, string>([
+  ["SIGABRT", full],
+  [134, full],
+  ["SIGXCPU", "it takes more time to read than any file of its size"],
+]);
 
 interface Found {
   rows: Record<string, unknown>[];
