@@ -22,8 +22,10 @@ const cpuLimitMs = (fileBytes: number): number => Math.min(2 ** 31 - 1, Math.rou
 const limitMs = (fileBytes: number): number => 60_000 + fileBytes / 100;
 /** JavaScript objects that a row group may become, in MiB. */
 const heapMib = (fileBytes: number): number => Math.ceil(Math.min(16_384, 512 + (100 * fileBytes) / 2 ** 20));
-/** The process of a file up to this size is kept for the next. */
+/** The process of a file up to this size is kept for the next, */
 const smallBytes = 2 ** 20;
+/** but not for longer than this. */
+const idleMs = 5000;
 
 interface Request {
   path: string;
@@ -171,7 +173,16 @@ export class ParquetProcess {
 
   close(): void {
     if (this.isBroken || this.fileBytes > smallBytes || (idle && !isOver(idle))) this.child.kill("SIGKILL");
-    else idle = this.child;
+    else {
+      const child = this.child;
+      idle = child;
+      setTimeout(() => {
+        if (idle === child) {
+          idle = undefined;
+          child.kill("SIGKILL");
+        }
+      }, idleMs).unref();
+    }
   }
 
   private async ask(request: Omit<Request, "cpuLimitMs">, signal: AbortSignal | undefined): Promise<Found> {
