@@ -91,13 +91,12 @@ function ask() {
   return new Promise((resolve) => {
     let text = "";
     let connection;
-    let idleMs;
     const done = (status, error) => {
       const isRaw = status === 200 && ["busy", "time_limit"].includes(JSON.parse(text).reason);
       const ms = performance.now() - begun;
       if (status === 200 || status === 503) return resolve({ status, ms, isRaw });
-      const seconds = idleMs === undefined ? undefined : Math.round(idleMs / 1000);
-      const where = seconds === undefined ? "a new connection" : `a connection that was idle for ${seconds} s`;
+      const idleSeconds = Math.round((begun - answeredAt.get(connection)) / 1000);
+      const where = answeredAt.has(connection) ? `a connection that was idle for ${idleSeconds} s` : "a new connection";
       const fault = error
         ? `${error.code} after ${text.length} characters on ${where}`
         : `${status} ${text.slice(0, 200)}`;
@@ -120,11 +119,7 @@ function ask() {
         reply.on("error", (error) => done(0, error));
       },
     );
-    sent.on("socket", (socket) => {
-      connection = socket;
-      const at = answeredAt.get(socket);
-      if (at !== undefined) idleMs = performance.now() - at;
-    });
+    sent.on("socket", (socket) => (connection = socket));
     sent.on("error", (error) => done(0, error));
     sent.end(body);
   });

@@ -28,12 +28,9 @@ const smallBytes = 2 ** 20;
 const idleMs = 5000;
 
 interface Request {
-  path: string;
   /** Row group whose rows are asked for; without one, the shape. */
   group?: number;
   columns?: readonly string[] | undefined;
-  /** After so much of the processor's time, in ms, the process ends itself, whether whoever asked is still there or not. */
-  cpuLimitMs: number;
 }
 
 type Answer =
@@ -45,7 +42,10 @@ type Answer =
   | { kind: "done"; shape?: ParquetShape }
   | { kind: "failure"; message: string };
 
-/** Runs in the process; plain JavaScript, since it is not compiled. Its arguments are the libraries' addresses. */
+/**
+ * Runs in the process; plain JavaScript, since it is not compiled. Its arguments are the libraries' addresses. After
+ * `cpuLimitMs` of a request it ends itself, whether whoever asked is still there or not.
+ */
 const program = `
 const { Worker } = require("node:worker_threads");
 // Of several columns that fail, all but the first are waited for by nobody.
@@ -79,36 +79,36 @@ function workOn(request) {
   Atomics.notify(watched, 0);
 }
 const send = (message) => new Promise((sent) => process.send(message, sent));
-const fail = (error) => send({ kind: "failure", message: String((error && error.message) || error) });
+const failure = (error) => ({ kind: "failure", message: String((error && error.message) || error) });
 const loading = Promise.all(process.argv.slice(1).map((url) => import(url)));
-loading.then(() => send({ kind: "ready" }), fail);
+loading.then(() => send({ kind: "ready" }), (error) => send(failure(error)));
 let open;
-process.on("message", async ({ path, group, columns, cpuLimitMs }) => {
-  Atomics.store(watched, 1, cpuLimitMs);
-  workOn(++requests);
-  try {
-    const [{ asyncBufferFromFile, parquetMetadataAsync, parquetSchema, parquetReadObjects }, { compressors }] = await loading;
-    if (!open || open.path !== path || group === undefined) {
-      const file = await asyncBufferFromFile(path);
-      const metadata = await parquetMetadataAsync(file);
-      open = { path, file, metadata };
-    }
-    const { file, metadata } = open;
-    const groups = metadata.row_groups.map(({ num_rows }) => Number(num_rows));
-    if (group === undefined) {
-      const names = parquetSchema(metadata).children.map(({ element }) => element.name);
-      return await send({ kind: "done", shape: { groups, columns: names } });
-    }
-    const rowStart = groups.slice(0, group).reduce((sum, rows) => sum + rows, 0);
-    const options = { file, metadata, compressors, rowStart, rowEnd: rowStart + groups[group] };
-    const rows = await parquetReadObjects(columns ? { ...options, columns } : options);
-    for (let at = 0; at < rows.length; at += 5000) await send({ kind: "rows", rows: rows.slice(at, at + 5000) });
-    await send({ kind: "done" });
-  } catch (error) {
-    await fail(error);
-  } finally {
-    workOn(0);
+async function read({ path, group, columns }) {
+  const [{ asyncBufferFromFile, parquetMetadataAsync, parquetSchema, parquetReadObjects }, { compressors }] = await loading;
+  if (!open || open.path !== path || group === undefined) {
+    const file = await asyncBufferFromFile(path);
+    const metadata = await parquetMetadataAsync(file);
+    open = { path, file, metadata };
   }
+  const { file, metadata } = open;
+  const groups = metadata.row_groups.map(({ num_rows }) => Number(num_rows));
+  if (group === undefined) {
+    const names = parquetSchema(metadata).children.map(({ element }) => element.name);
+    return { kind: "done", shape: { groups, columns: names } };
+  }
+  const rowStart = groups.slice(0, group).reduce((sum, rows) => sum + rows, 0);
+  const options = { file, metadata, compressors, rowStart, rowEnd: rowStart + groups[group] };
+  const rows = await parquetReadObjects(columns ? { ...options, columns } : options);
+  for (let at = 0; at < rows.length; at += 5000) await send({ kind: "rows", rows: rows.slice(at, at + 5000) });
+  return { kind: "done" };
+}
+process.on("message", async (request) => {
+  Atomics.store(watched, 1, request.cpuLimitMs);
+  workOn(++requests);
+  const answer = await read(request).catch(failure);
+  // Before the answer, which may bring the next request.
+  workOn(0);
+  await send(answer);
 });
 `;
 
@@ -157,7 +157,7 @@ export class ParquetProcess {
 
   /** @throws Error in the library's words, or ours where it had to be ended; DataError `DATA_NO_READER` */
   async readShape(signal?: AbortSignal): Promise<ParquetShape> {
-    const { shape } = await this.ask({ path: this.path }, signal);
+    const { shape } = await this.ask({}, signal);
     return shape as ParquetShape;
   }
 
@@ -167,29 +167,29 @@ export class ParquetProcess {
     columns: readonly string[] | undefined,
     signal?: AbortSignal,
   ): Promise<Record<string, unknown>[]> {
-    const { rows } = await this.ask({ path: this.path, group, columns }, signal);
+    const { rows } = await this.ask({ group, columns }, signal);
     return rows;
   }
 
   close(): void {
-    if (this.isBroken || this.fileBytes > smallBytes || (idle && !isOver(idle))) this.child.kill("SIGKILL");
-    else {
-      const child = this.child;
-      idle = child;
-      setTimeout(() => {
-        if (idle === child) {
-          idle = undefined;
-          child.kill("SIGKILL");
-        }
-      }, idleMs).unref();
+    const { child } = this;
+    if (this.isBroken || this.fileBytes > smallBytes || (idle && !isOver(idle))) {
+      child.kill("SIGKILL");
+      return;
     }
+    idle = child;
+    setTimeout(() => {
+      if (idle !== child) return;
+      idle = undefined;
+      child.kill("SIGKILL");
+    }, idleMs).unref();
   }
 
-  private async ask(request: Omit<Request, "cpuLimitMs">, signal: AbortSignal | undefined): Promise<Found> {
+  private async ask(request: Request, signal: AbortSignal | undefined): Promise<Found> {
     throwIfAborted(signal);
     hold(this.child, true);
     try {
-      return await this.exchange({ ...request, cpuLimitMs: cpuLimitMs(this.fileBytes) }, signal);
+      return await this.exchange(request, signal);
     } catch (error) {
       this.isBroken ||= !(error instanceof FileFault);
       throw error;
@@ -199,7 +199,7 @@ export class ParquetProcess {
   }
 
   private exchange(request: Request, signal: AbortSignal | undefined): Promise<Found> {
-    const { child } = this;
+    const { child, path, fileBytes } = this;
     const rows: Record<string, unknown>[] = [];
     let timer: NodeJS.Timeout | undefined;
     return new Promise((resolve, reject) => {
@@ -215,9 +215,9 @@ export class ParquetProcess {
         if (answer.kind === "ready") begin();
         else if (answer.kind === "rows") for (const row of answer.rows) rows.push(row);
         else if (answer.kind === "done") end(() => resolve({ rows, shape: answer.shape }));
-        else fail(this.isReady ? new FileFault(answer.message) : noReader(this.path, answer.message));
+        else fail(this.isReady ? new FileFault(answer.message) : noReader(path, answer.message));
       };
-      const onError = (error: Error): void => fail(noReader(this.path, error.message, error));
+      const onError = (error: Error): void => fail(noReader(path, error.message, error));
       const onExit = (code: number | null, signalName: string | null): void => {
         // Someone ends the processes of a group, this one before ours.
         if (["SIGINT", "SIGTERM", "SIGHUP"].includes(signalName ?? "")) return fail(new AbortError());
@@ -226,10 +226,10 @@ export class ParquetProcess {
       /** How long a process takes to start is not the file's fault. */
       const begin = (): void => {
         this.isReady = true;
-        const longestMs = limitMs(this.fileBytes);
+        const longestMs = limitMs(fileBytes);
         const message = `it takes longer than ${Math.round(longestMs / 1000)} s to read`;
         timer = setTimeout(() => fail(new Error(message)), longestMs);
-        child.send(request);
+        child.send({ ...request, path, cpuLimitMs: cpuLimitMs(fileBytes) });
       };
       signal?.addEventListener("abort", onAbort, { once: true });
       child.on("message", onMessage).on("error", onError).on("exit", onExit);
