@@ -13,7 +13,8 @@ import { formatMinutes, leastOfEach, medianOf, slopeOf } from "./trend.mjs";
 
 const { values } = parseArgs({ options: { minutes: { type: "string", default: "60" } } });
 const minutes = Number(values.minutes);
-if (!(minutes > 0)) throw new Error(`--minutes ${values.minutes}: expected a number above 0.`);
+// Memory is looked at every five seconds.
+if (!(minutes >= 0.1)) throw new Error(`--minutes ${values.minutes}: expected a number from 0.1 on.`);
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 const { wordLetters, writeTinyModelFolder } = await createJiti(import.meta.url).import(
   "../../test/support/tiny-model-folder.ts",
@@ -59,6 +60,7 @@ const training = start("train", "task.mjs", "--data", folder, "--model", "model"
 if ((await training.ended) !== 0) throw new Error(training.said.stderr);
 const limits = ["--port", "0", "--rate", "1000000", "--threads", "1", "--no-gate"];
 const server = start("serve", "run", "--checkpoint", "last", ...limits);
+process.once("exit", () => server.child.kill("SIGKILL"));
 const url = await new Promise((resolve, reject) => {
   const poll = setInterval(() => {
     const found = /served at (http:\S+)/.exec(server.said.stdout);

@@ -123,7 +123,6 @@ describe("rec-r1's errors", () => {
     await writeFile(inProject("hostile.jsonl"), "a\u001b]0;owned\u0007\u001b[2J\u009b31m\u202e not JSON\n");
     const { stderr } = await run("index", inProject("hostile.jsonl"), "--text", "title");
     expect(stderr).toMatch(/hostile\.jsonl line 1: not JSON/);
-    // eslint-disable-next-line no-control-regex
     expect(stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   });
 

@@ -59,7 +59,6 @@ test("answers", { timeout }, async () => {
         expect(query).toMatch(/^\S(.*\S)?$/u);
         expect(query.length).toBeLessThanOrEqual(2000);
         // Neither a terminal nor a log must take it for more than a text.
-        // eslint-disable-next-line no-control-regex
         expect(query).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
       }
     },
