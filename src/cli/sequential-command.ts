@@ -57,7 +57,7 @@ export function define(command: Command): void {
     .requiredOption("--items <file>", "JSON Lines catalogue, whose ids can be recommended")
     .requiredOption("--train <file>", 'JSON Lines of {"history": [ids, oldest first], "target": id, "user"?}')
     .option("--valid <file>", "the same, held out: decides when to stop")
-    .requiredOption("--out <folder>", "where the model goes")
+    .requiredOption("--out <folder>", "where the model goes: absent, empty, or an earlier model")
     .option("--id <field>", "field of the item's id", "id");
   train
     .option("--encoder <name>", "let items begin at their titles' vectors by this encoder, such as all-minilm-l6-v2")
@@ -128,7 +128,9 @@ async function trainModel(flags: TrainFlags): Promise<void> {
   const start = performance.now();
   try {
     const { readInteractions, trainSequential } = await import("../recommenders/sequential/index.ts");
+    const { requireModelFolder } = await import("../recommenders/sequential/sequential-model.ts");
     const { signal } = interrupt;
+    await requireModelFolder(flags.out);
     const titles = await readTitles(flags.items, flags, signal);
     const items = [...titles.keys()];
     const numbers = Object.entries(numberFlags).flatMap(([name, [flag]]) => {

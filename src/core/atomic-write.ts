@@ -102,6 +102,20 @@ export function temporaryName(path: string): string {
   return `${path}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`;
 }
 
+/**
+ * Gives a finished folder its name. What has that name already is moved out of the way first, whole, so that no reader
+ * sees a part, and then removed.
+ * @throws Error as Node has it
+ */
+export async function replaceFolder(finished: string, folder: string): Promise<void> {
+  const discarded = temporaryName(folder);
+  await rename(folder, discarded).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+  await rename(finished, folder);
+  await rm(discarded, { recursive: true, force: true });
+}
+
 /** Whether a file was left behind by an interrupted write. */
 export function isTemporaryName(path: string): boolean {
   return /\.tmp-\d+-[0-9a-f]{8}$/.test(path);

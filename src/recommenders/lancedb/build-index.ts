@@ -4,7 +4,7 @@
  * when building is cut off: the next time goes on from there. One process builds an index; others that want it wait.
  */
 import type { Connection, Table } from "@lancedb/lancedb";
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { isAbort, sleep } from "../../core/abort.ts";
 import {
@@ -12,7 +12,7 @@ import {
   flushTree,
   isTemporaryName,
   makeWithParents,
-  temporaryName,
+  replaceFolder,
 } from "../../core/atomic-write.ts";
 import { DataError, ModelError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { tryProcessLock, type ProcessLock } from "../../core/process-lock.ts";
@@ -145,17 +145,6 @@ async function sweepStaleBuilds(indexDir: string): Promise<void> {
   }
 }
 
-/** Gives a finished build its name; what has it already can't be used, or there would be no build. */
-async function publish(build: string, folder: string): Promise<void> {
-  // Out of the way with it, whole, so that no reader sees a part.
-  const discarded = temporaryName(folder);
-  await rename(folder, discarded).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error;
-  });
-  await rename(build, folder);
-  await rm(discarded, { recursive: true, force: true });
-}
-
 /** Builds the index in `build`, of which a part may be there already, and moves it to `folder`. */
 async function buildFolder(build: string, folder: string, plan: IndexPlan): Promise<void> {
   const { lance } = await loadNative();
@@ -172,7 +161,8 @@ async function buildFolder(build: string, folder: string, plan: IndexPlan): Prom
     } finally {
       connection.close();
     }
-    await publish(build, folder);
+    // What has the name already can't be used, or there would be no build.
+    await replaceFolder(build, folder);
   } catch (error) {
     // Rows that were read and encoded well are worth keeping when the disk is full or somebody stopped it; a catalogue
     // that can't be indexed, or a part that LanceDB stumbles over, is not.

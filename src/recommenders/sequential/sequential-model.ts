@@ -1,8 +1,14 @@
 /** A trained SASRec: items, weights and how good it was; kept in a folder as JSON and safetensors. */
 import { createHash } from "node:crypto";
-import { readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { describeFileError, makeWithParents, temporaryName, writeFileAtomic } from "../../core/atomic-write.ts";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import {
+  describeFileError,
+  makeWithParents,
+  replaceFolder,
+  temporaryName,
+  writeFileAtomic,
+} from "../../core/atomic-write.ts";
 import { ModelError, RecommenderError, throwIfAborted } from "../../core/errors.ts";
 import { type AnyTensor, Session } from "../../graph/session.ts";
 import { readSafetensorsFile } from "../../models/read-tensors.ts";
@@ -32,6 +38,27 @@ export interface SequentialModelParts {
 export function asFeeds(config: SasrecConfig, weights: ReadonlyMap<string, Float32Array>): Record<string, AnyTensor> {
   return Object.fromEntries(
     [...sasrecShapes(config)].map(([name, shape]) => [name, { shape, data: weights.get(name) as Float32Array }]),
+  );
+}
+
+/**
+ * Makes sure that a model can go to `folder`: it must be absent, empty, or hold a model and nothing else.
+ * @throws ModelError `MODEL_FOLDER_TAKEN`; RecR1Error where it can't be looked at
+ */
+export async function requireModelFolder(folder: string): Promise<void> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw describeFileError(error, "write the model to", folder);
+  }
+  const others = names.filter((name) => name !== settingsName && name !== weightsName);
+  if (names.length === 0 || (names.includes(settingsName) && others.length === 0)) return;
+  throw new ModelError(
+    "MODEL_FOLDER_TAKEN",
+    `${folder} has other files (${(others[0] ?? names[0]) as string} …); a model goes to a folder of its own.`,
+    { details: { folder } },
   );
 }
 
@@ -87,9 +114,13 @@ export class SequentialModel extends NextItems {
     return new SequentialModel({ config, items, weights, notes: parts.notes });
   }
 
-  /** Writes the model to `folder`, whole or not at all. @throws RecR1Error where it can't be written */
+  /**
+   * Writes the model to `folder`, whole or not at all; a model that is there is replaced.
+   * @throws ModelError `MODEL_FOLDER_TAKEN`: see {@link requireModelFolder}. @throws RecR1Error where it can't be written
+   */
   async save(folder: string): Promise<void> {
-    const temporary = temporaryName(folder);
+    await requireModelFolder(folder);
+    const temporary = temporaryName(resolve(folder));
     try {
       await makeWithParents(temporary);
       const shapes = [...sasrecShapes(this.config)];
@@ -97,8 +128,7 @@ export class SequentialModel extends NextItems {
       await writeSafetensors(join(temporary, weightsName), tensors);
       const { config, items, notes } = this;
       await writeFileAtomic(join(temporary, settingsName), `${JSON.stringify({ format, config, items, notes })}\n`);
-      await rm(folder, { recursive: true, force: true });
-      await rename(temporary, folder);
+      await replaceFolder(temporary, resolve(folder));
     } catch (error) {
       throw describeFileError(error, "write the model to", folder);
     } finally {
