@@ -108,8 +108,8 @@ export class HttpRecommender implements Recommender {
 
   /** Identifies these settings and what the option `fingerprint` says of the contents. */
   async fingerprint(): Promise<string> {
-    const { fingerprint, url, method, body, hits, id, score, answers } = this.#options;
-    const settings = sha256OfJson([url, method, body, hits, id, score, answers].map((value) => value ?? null));
+    const { fingerprint, url, method, body, hits, id, score, answers, payload } = this.#options;
+    const settings = sha256OfJson([url, method, body, hits, id, score, answers, payload].map((value) => value ?? null));
     return `${this.name}:${settings.slice(0, 32)}${await this.#version(fingerprint)}`;
   }
 

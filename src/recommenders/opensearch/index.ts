@@ -106,7 +106,7 @@ export class OpenSearchRecommender implements Recommender {
 
   /** Identifies these settings and the contents, see the option `fingerprint`. @throws RecommenderError */
   async fingerprint(): Promise<string> {
-    const settings = sha256OfJson([this.#request.settings]).slice(0, 32);
+    const settings = sha256OfJson([this.#request.settings, this.#options.searchType ?? null]).slice(0, 32);
     return `${this.name}:${settings}:${await this.#version()}`;
   }
 

@@ -75,8 +75,8 @@ export class SearchRequest {
 
   /** What decides answers, besides contents: for fingerprints. */
   get settings(): Json {
-    const { index, id = "_id", tieBreaker = null } = this.#options;
-    return [index, this.#template.source, id, tieBreaker, this.#maxWords];
+    const { index, id = "_id", tieBreaker = null, payload = [] } = this.#options;
+    return [index, this.#template.source, id, tieBreaker, this.#maxWords, payload];
   }
 
   /** Header and body lines of a multi-search. */

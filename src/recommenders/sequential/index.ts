@@ -52,6 +52,8 @@ const normalizeTitle = (text: string): string => text.trim().replace(/\s+/g, " "
 /** What of the catalogue's text lines are looked up in. */
 interface Titles {
   search: LanceDbRecommender;
+  /** Fields that payloads have. */
+  stored: readonly string[];
   /** Ids by title. */
   exact: ReadonlyMap<string, string>;
   payloads: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
@@ -72,7 +74,7 @@ async function readTitles(path: string, options: SequentialOptions): Promise<Tit
     payloads.set(row.id, Object.freeze(Object.fromEntries(kept) as Record<string, unknown>));
   }
   const search = await LanceDbRecommender.fromJsonl(path, { text, id, store: [], indexDir: inMemory, ...signals });
-  return { search, exact, payloads };
+  return { search, stored, exact, payloads };
 }
 
 function checkWordWeight({ wordWeight = 0 }: SequentialOptions): void {
@@ -216,7 +218,8 @@ export class SequentialRecommender implements Recommender {
 
   async fingerprint(): Promise<string> {
     const titles = await this.#titles.search.fingerprint();
-    const parts = JSON.stringify([this.#model.fingerprint, titles, this.#wordWeight, this.#wordsLast]);
+    const settings = [this.#wordWeight, this.#wordsLast, this.#titles.stored];
+    const parts = JSON.stringify([this.#model.fingerprint, titles, ...settings]);
     return `sequential:${createHash("sha256").update(parts).digest("hex")}`;
   }
 

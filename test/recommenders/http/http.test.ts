@@ -236,6 +236,7 @@ describe("an http API's fingerprint", () => {
     expect(await of({})).toBe(settings);
     expect(await of({ fingerprint: "v2" })).not.toBe(version);
     expect(await of({ body: { q: "{{query}}", n: "{{topK}}", lang: "de" } })).not.toBe(settings);
+    expect(await of({ payload: { title: "$.title" } })).not.toBe(settings);
     const endpoint = { fingerprint: { url: `${server.url}/version`, path: "$.build" } };
     const probes = { fingerprint: { queries: ["pen", "paper"] } };
     const [byEndpoint, byProbes] = [await of(endpoint), await of(probes)];

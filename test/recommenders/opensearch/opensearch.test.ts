@@ -322,6 +322,10 @@ describe("OpenSearch's fingerprint", () => {
     });
     const version = await openFor(server, { fingerprint: "v1" });
     expect(await version.fingerprint()).toMatch(/:v1$/);
+    for (const setting of [{ searchType: "dfs_query_then_fetch" as const }, { payload: ["brand"] }]) {
+      const other = await openFor(server, { fingerprint: "v1", ...setting });
+      expect(await other.fingerprint()).not.toBe(await version.fingerprint());
+    }
     const probes = await openFor(server, { fingerprint: { queries: ["pen"] } });
     expect(await probes.fingerprint()).toBe(await probes.fingerprint());
   });

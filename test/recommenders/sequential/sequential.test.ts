@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -175,6 +175,24 @@ describe("a model's folder", () => {
     await expect(SequentialModel.load(path)).rejects.toMatchObject({ code: "MODEL_FILE_CORRUPT" });
     await expect(SequentialModel.load(join(folder, "none"))).rejects.toThrowError(/train a model first/);
   });
+
+  it("holds nothing else: other files are never replaced", async () => {
+    const path = join(folder, "data");
+    await mkdir(path);
+    await writeFile(join(path, "items.jsonl"), "{}\n");
+    await expect(model.save(path)).rejects.toMatchObject({ code: "MODEL_FOLDER_TAKEN" });
+    await writeFile(join(path, "sequential.json"), "{}\n");
+    await expect(model.save(path)).rejects.toThrowError(/items\.jsonl/);
+    await expect(model.save(join(path, "items.jsonl"))).rejects.toMatchObject({ code: "NOT_A_FOLDER" });
+    expect((await readdir(path)).sort()).toEqual(["items.jsonl", "sequential.json"]);
+  });
+
+  it("may be named with a slash at its end", async () => {
+    const path = join(folder, "slashed");
+    await model.save(`${path}/`);
+    await model.save(`${path}/`);
+    expect((await SequentialModel.load(path)).fingerprint).toBe(model.fingerprint);
+  });
 });
 
 describe("texts for the model", () => {
@@ -200,7 +218,10 @@ describe("texts for the model", () => {
     expect(await ask(recommender, "number6\nnumber5")).not.toEqual(byTitle);
     expect(await ask(recommender, "zebra\nunheard of")).toEqual([]);
     expect(await ask(recommender, "")).toEqual([]);
-    await recommender.close();
+    const priced = await open({ store: ["price"] });
+    expect((await ask(priced, "number6"))[0]?.payload).toEqual({ price: 7 });
+    expect(await priced.fingerprint()).not.toBe(await recommender.fingerprint());
+    await Promise.all([recommender.close(), priced.close()]);
   });
 
   it("re-weight what comes next by their words, if asked to", async () => {
