@@ -1,7 +1,6 @@
 /** JSON Lines as an append-only log: what was written whole can be read, a torn last line is left out. */
 import { createReadStream } from "node:fs";
 import { appendFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { describeFileError } from "./atomic-write.ts";
 import { DataError } from "./errors.ts";
 
@@ -25,11 +24,10 @@ export async function appendJsonLines(path: string, records: readonly unknown[])
  * @throws DataError `MALFORMED_JSON` for any other line that isn't JSON
  */
 export async function* readJsonLog<T>(path: string): AsyncGenerator<T> {
-  const lines = createInterface({ input: createReadStream(path, "utf8"), crlfDelay: Infinity });
   let lineNumber = 0;
   let bad: { lineNumber: number; cause: unknown } | undefined;
   try {
-    for await (const line of lines) {
+    for await (const line of readLogLines(path)) {
       lineNumber++;
       if (line.trim() === "") continue;
       if (bad) throw malformed(path, bad.lineNumber, bad.cause);
@@ -45,6 +43,24 @@ export async function* readJsonLog<T>(path: string): AsyncGenerator<T> {
   } catch (error) {
     throw describeFileError(error, "read", path);
   }
+}
+
+/**
+ * Lines as they were written: texts may hold U+2028 and U+2029, which JSON leaves as they are and Node's `readline` takes
+ * for ends of lines from Node 24 on.
+ */
+async function* readLogLines(path: string): AsyncGenerator<string> {
+  let open = "";
+  for await (const chunk of createReadStream(path, "utf8") as AsyncIterable<string>) {
+    if (!chunk.includes("\n")) {
+      open += chunk;
+      continue;
+    }
+    const lines = (open + chunk).split("\n");
+    open = lines.pop() as string;
+    yield* lines;
+  }
+  if (open !== "") yield open;
 }
 
 function malformed(path: string, lineNumber: number, cause: unknown): DataError {

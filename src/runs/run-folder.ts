@@ -181,6 +181,7 @@ export class RunFolder {
       (record) => record.step < step || (record.step === step && (record.kind === "step" || evaluated)),
     );
     await keepRecords<TimingRecord>(join(this.dir, names.timings), (record) => record.step <= step);
+    await keepRecords<ShownRecord>(join(this.dir, names.shown, "run.jsonl"), () => true);
     const isLater = (name: string): boolean => {
       const found = /(step-\d{6,})(\.jsonl?)?$/.exec(name);
       return found !== null && (stepOfName(found[1] as string) as number) > step;

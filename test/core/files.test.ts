@@ -77,6 +77,13 @@ describe("JSON log", () => {
     expect(await readAll(path)).toEqual([{ a: 1 }, { a: null }, { a: "ü\n" }]);
   });
 
+  it("keeps records whole that are long, or hold what other programs take for ends of lines", async () => {
+    const path = join(root, "log.jsonl");
+    const records = [{ a: "one\u2028two\u2029three\r\u0085" }, { a: "ü".repeat(200_000) }, { a: "last" }];
+    await appendJsonLines(path, records);
+    expect(await readAll(path)).toEqual(records);
+  });
+
   it("names the line of a fault in the middle", async () => {
     const path = join(root, "log.jsonl");
     await writeFile(path, '{"a":1}\n{"a":\n{"a":2}\n');

@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { appendFile, chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { RunFolder, readBest, readManifest, readMetrics, readRollouts } from "../../src/runs/run-folder.ts";
+import { RunFolder, readBest, readManifest, readMetrics, readRollouts, readShown } from "../../src/runs/run-folder.ts";
 import { listCheckpoints, readCheckpoint, readNewestCheckpoint, writeCheckpoint } from "../../src/runs/checkpoints.ts";
 import type { BestRecord, RolloutRecord, RunManifest } from "../../src/runs/records.ts";
 import { acquireRunLock } from "../../src/runs/run-lock.ts";
@@ -86,7 +86,12 @@ describe("RunFolder", () => {
     }
     await folder.writeBest({ ...best, step: 3 });
     await writeFile(join(dir, "metrics.jsonl"), `${await readFile(join(dir, "metrics.jsonl"), "utf8")}{"kind":"st`);
+    const shown = { kind: "item", id: "a", title: "A" } as const;
+    await folder.appendShown([shown]);
+    await appendFile(join(dir, "shown", "run.jsonl"), '{"kind":"it');
     await folder.rewindTo({ step: 2, best, evaluated: false });
+    await folder.appendShown([shown]);
+    expect(await readShown(dir)).toEqual([shown, shown]);
     expect((await readMetrics(dir)).map(({ kind, step }) => `${kind} ${step}`)).toEqual([
       "step 1",
       "evaluation 1",
