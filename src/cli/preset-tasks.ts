@@ -49,7 +49,12 @@ export const presetOptionsSchema = z.object({
     .enum(["text", "title"])
     .default("text")
     .describe("what of an item is searched: all of its text, or its title"),
-  maxHistory: z.number().int().min(1).default(10).describe("next-item: items of a history that are shown"),
+  maxHistory: z
+    .number()
+    .int()
+    .min(1)
+    .optional()
+    .describe("next-item: items of a history that are shown; default: 10, or all whose titles a file brings"),
   maskBought: z.boolean().default(false).describe("next-item: leave out of the hits what the user bought"),
   split: z.enum(["last-out", "time"]).default("last-out").describe("next-item: how purchases are split"),
   setting: z
@@ -261,10 +266,11 @@ function warmupOf({ conversations }: DataFolder): Warmup<SearchExample> | undefi
 async function openNextItem(folder: DataFolder, options: PresetOptions): Promise<PresetTask> {
   const items = await loadItems(folder, options);
   const titles = new Map(items.map(({ id, title }) => [id, title]));
-  const { maxHistory, maskBought, split, setting, rewardTopK, teachForm } = options;
+  const { maskBought, split, setting, rewardTopK, teachForm } = options;
+  const shown = options.maxHistory === undefined ? {} : { maxHistory: options.maxHistory };
   let data: TaskDefinition<HistorySplits["train"][number]>["data"];
   if (folder.histories.train === undefined && folder.purchases !== undefined) {
-    const parts = splitPurchases(await readPurchases(folder.purchases), { split, maxHistory, titles });
+    const parts = splitPurchases(await readPurchases(folder.purchases), { split, titles, ...shown });
     const held = (examples: HistorySplits["test"]): HistorySplits["test"] =>
       setting === "all" ? examples : selectSetting(examples, parts.train, setting);
     data = { train: parts.train, valid: held(parts.valid), test: held(parts.test) };
@@ -272,9 +278,9 @@ async function openNextItem(folder: DataFolder, options: PresetOptions): Promise
   const definition = nextItem({
     data,
     titles,
-    maxHistory,
     maskBought,
     teachForm,
+    ...shown,
     ...wordingOf(options),
     ...(rewardTopK === undefined ? {} : { rewardTopK }),
   });

@@ -97,7 +97,7 @@ export function parseHistoryText(text: string): string[] {
 export interface HistoryFileOptions extends PaperFileOptions {
   /** Titles by item id, for files that have ids alone. */
   titles?: ReadonlyMap<string, string>;
-  /** Items of a history that are kept, the newest. Default 10, as in the paper. */
+  /** Items of a history that are kept, the newest. Default 10, as in the paper; of titles that a file brings, all. */
   maxHistory?: number;
 }
 
@@ -132,7 +132,10 @@ export async function readPaperHistories(path: string, options: HistoryFileOptio
       target: targetsOf(row, "target")[0] as string,
     };
     const example = { ...makeHistoryExample(base, options), ...paperFields(row) };
-    if (typeof row.history_text === "string") example.titles = parseHistoryText(row.history_text);
+    if (typeof row.history_text === "string") {
+      const titles = parseHistoryText(row.history_text);
+      example.titles = options.maxHistory === undefined ? titles : titles.slice(-options.maxHistory);
+    }
     return example;
   });
 }

@@ -8,7 +8,7 @@ import type { Hit } from "../recommenders/recommender.ts";
 import type { Metric, TaskDefinition } from "../rl/task.ts";
 import { formWarmup } from "./form-warmup.ts";
 import { formatHistory } from "./paper-prompts.ts";
-import { authorsCut, largestCut, metric, type PresetParts } from "./preset.ts";
+import { authorsCut, hitsNeeded, metric, type PresetParts } from "./preset.ts";
 import { withLoader } from "./product-search.ts";
 import { wordingOf, type WordingChoice } from "./wording.ts";
 
@@ -17,7 +17,7 @@ export interface NextItemOptions extends PresetParts<HistoryExample> {
   data: TaskDefinition<HistoryExample>["data"];
   /** Titles by item id, or the catalogue that has them; needed where the files have ids alone. */
   titles?: HistoryTitles;
-  /** Items of a history that are shown, the newest. Default 10, as in the paper. */
+  /** Items of a history that are shown, the newest. Default 10, as in the paper; of titles in a file, all. */
   maxHistory?: number;
   /** Default: the paper's. */
   wording?: WordingChoice;
@@ -31,7 +31,7 @@ export interface NextItemOptions extends PresetParts<HistoryExample> {
 
 /** The preset as a task's definition, for `defineTask`. */
 export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExample> {
-  const { data, titles, maxHistory = 10, wording, rewardTopK, ...rest } = options;
+  const { data, titles, maxHistory, wording, rewardTopK, ...rest } = options;
   const { teachForm = false, maskBought = false, ...parts } = rest;
   const inputOf = (example: HistoryExample): string => formatHistory(example.titles);
   const wordingFor = wordingOf<HistoryExample>(wording, { kind: "history", fallback: "next-item", inputOf });
@@ -43,7 +43,9 @@ export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExampl
   });
   return {
     name: "next-item",
-    data: withLoader(data, (path) => readHistoryFile(path, { ...(titles ? { titles } : {}), maxHistory })),
+    data: withLoader(data, (path) =>
+      readHistoryFile(path, { ...(titles ? { titles } : {}), ...(maxHistory === undefined ? {} : { maxHistory }) }),
+    ),
     prompt: (example) => wordingFor(example).prompt(inputOf(example)),
     shorten: dropOldest,
     parse: (completion, example) => wordingFor(example).parse(completion),
@@ -53,7 +55,7 @@ export function nextItem(options: NextItemOptions): TaskDefinition<HistoryExampl
         { completion, hits: hits && unseen(hits, example), example },
         rewardTopK ?? authorsCut(example.dataSource) ?? 1000,
       ),
-    topK: rewardTopK ?? largestCut.history,
+    topK: hitsNeeded("history", rewardTopK),
     metrics: [
       ...[metric("ndcg", 10), metric("ndcg", 50), metric("recall", 10), metric("recall", 50)],
       metric("ndcg", 100),

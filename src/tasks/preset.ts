@@ -17,8 +17,15 @@ export function authorsCut(dataSource: string | undefined): number | undefined {
   return isHeldOut ? 100 : 1000;
 }
 
-/** The largest cut that a reward may ask for. */
-export const largestCut = { search: 1000, history: 5000 };
+/** The largest cut that a reward asks for, where no option says. */
+const largestRewardCut = { search: 1000, history: 5000, order: 10 };
+/** The largest cut of the presets' metrics. */
+const largestMetricCut = 100;
+
+/** Hits that a preset needs: as many as its reward looks at, and its metrics. */
+export function hitsNeeded(kind: keyof typeof largestRewardCut, rewardTopK: number | undefined): number {
+  return Math.max(rewardTopK ?? largestRewardCut[kind], largestMetricCut);
+}
 
 const measures = {
   ndcg: (hits: readonly { id: string }[], example: Judged, k: number): number => ndcg(hits, example.relevant, { k }),

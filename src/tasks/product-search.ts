@@ -6,7 +6,7 @@ import { readSearchFile } from "../datasets/read-search.ts";
 import type { SearchExample } from "../datasets/task-examples.ts";
 import type { DataSource, TaskDefinition } from "../rl/task.ts";
 import { formWarmup } from "./form-warmup.ts";
-import { authorsCut, largestCut, metric, type PresetParts } from "./preset.ts";
+import { authorsCut, hitsNeeded, metric, type PresetParts } from "./preset.ts";
 import { wordingOf, type WordingChoice } from "./wording.ts";
 
 export interface ProductSearchOptions extends PresetParts<SearchExample> {
@@ -34,7 +34,7 @@ export function productSearch(options: ProductSearchOptions): TaskDefinition<Sea
     write: (query, example) => wordingFor(example).write(query),
     reward: ({ completion, hits, example }) =>
       wordingFor(example).reward({ completion, hits, example }, rewardTopK ?? authorsCut(example.dataSource) ?? 1000),
-    topK: rewardTopK ?? largestCut.search,
+    topK: hitsNeeded("search", rewardTopK),
     metrics: [metric("ndcg", 100), metric("ndcg", 10), metric("recall", 10), metric("recall", 100)],
     raw: inputOf,
     ...(teachForm ? { warmup: formWarmup() } : {}),

@@ -9,7 +9,7 @@ import type { Recommender } from "../recommenders/recommender.ts";
 import { answerBlocks } from "../rl/answer.ts";
 import type { TaskDefinition } from "../rl/task.ts";
 import { judgedNdcg } from "./paper-reward.ts";
-import { metric, type PresetParts } from "./preset.ts";
+import { hitsNeeded, metric, type PresetParts } from "./preset.ts";
 import { withLoader } from "./product-search.ts";
 
 export interface ReRankingOptions extends PresetParts<RankingExample> {
@@ -21,7 +21,7 @@ export interface ReRankingOptions extends PresetParts<RankingExample> {
 
 /** The preset as a task's definition, for `defineTask`; its recommender is {@link orderRecommender}. */
 export function reRanking(options: ReRankingOptions): TaskDefinition<RankingExample> {
-  const { data, rewardTopK = 10, ...parts } = options;
+  const { data, rewardTopK, ...parts } = options;
   return {
     name: "re-ranking",
     data: withLoader(data, readRankingFile),
@@ -38,8 +38,8 @@ export function reRanking(options: ReRankingOptions): TaskDefinition<RankingExam
       readOrder(order)
         .map((id) => `[${candidates.findIndex((candidate) => candidate.id === id) + 1}]`)
         .join(" > "),
-    reward: ({ hits, example }) => (hits ? judgedNdcg(hits, example, rewardTopK) : -0.5),
-    topK: 100,
+    reward: ({ hits, example }) => (hits ? judgedNdcg(hits, example, rewardTopK ?? 10) : -0.5),
+    topK: hitsNeeded("order", rewardTopK),
     metrics: [metric("ndcg", 10), metric("mrr", 10), metric("map", 100)],
     raw: ({ candidates }) => writeOrder(candidates.map(({ id }) => id)),
     ...parts,

@@ -230,6 +230,14 @@ describe("Amazon Reviews", () => {
     expect(reportOf(examples)!.filtered).toEqual({ "first purchases, without a history": 1 });
   });
 
+  it("keeps the titles that a file brings, or the newest of them where that is asked for", async () => {
+    const row = { user_id: "u", history_list: ["a", "b"], target: "c", history_text: "Item 1: A\nItem 2: B" };
+    const path = await textFile("titled.jsonl", JSON.stringify(row));
+    expect(await readHistoryFile(path)).toMatchObject([{ history: ["a", "b"], titles: ["A", "B"] }]);
+    const options = { maxHistory: 1 };
+    expect(await readHistoryFile(path, options)).toMatchObject([{ history: ["b"], titles: ["B"] }]);
+  });
+
   it("counts empty histories", async () => {
     const rows = [
       { user: "u", history: [], target: "a" },

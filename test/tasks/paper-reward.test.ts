@@ -8,6 +8,7 @@ import { paperStyles } from "../../src/tasks/paper-prompts.ts";
 import { paperReward, parsePaperAnswer, readPaperAnswer, writePaperAnswer } from "../../src/tasks/paper-reward.ts";
 import { authorsCut } from "../../src/tasks/preset.ts";
 import { productSearch } from "../../src/tasks/product-search.ts";
+import { reRanking } from "../../src/tasks/re-ranking.ts";
 
 const style = { kind: "terms" } as const;
 const hitsOf = (...ids: string[]) => ids.map((id) => ({ id }));
@@ -134,6 +135,17 @@ describe("the presets' rewards on the authors' files", () => {
     expect(await rewardAt("i1000")).toBe(0);
     expect(await rewardAt("i100", "esci_Video_Games_test")).toBe(0);
     expect(await rewardAt("i100", "esci_train")).toBeGreaterThan(0.1);
+  });
+
+  it("need as many hits as the metrics look at, however few the reward does", () => {
+    const data = { train: [] };
+    const wanted = (rewardTopK?: number) => {
+      const option = rewardTopK === undefined ? {} : { rewardTopK };
+      return [productSearch({ data, ...option }), nextItem({ data, ...option }), reRanking({ data, ...option })];
+    };
+    expect(wanted().map(({ topK }) => topK)).toEqual([1000, 5000, 100]);
+    expect(wanted(10).map(({ topK }) => topK)).toEqual([100, 100, 100]);
+    expect(wanted(300).map(({ topK }) => topK)).toEqual([300, 300, 300]);
   });
 
   it("leave out what was bought where masking is on", async () => {
