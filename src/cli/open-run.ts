@@ -28,8 +28,15 @@ export interface OpenedRun {
   config: TrainConfig;
   engineConfig: EngineConfig;
   task: Task<object>;
-  /** Opens the run's recommender behind a cache of its answers. */
-  openRecommender(options: { signal: AbortSignal; onWarning: (message: string) => void }): Promise<Recommender>;
+  /**
+   * Opens the run's recommender behind a cache of its answers.
+   * @param options.cacheDir whether answers are kept on disk where the run did so. Default true.
+   */
+  openRecommender(options: {
+    signal: AbortSignal;
+    onWarning: (message: string) => void;
+    cacheDir?: boolean;
+  }): Promise<Recommender>;
   /** Opens the run's model as it was before training. */
   openEngine(options: { reporter: Reporter; signal: AbortSignal; threads?: number }): Promise<Engine>;
 }
@@ -49,10 +56,10 @@ export async function openRun(dir: string, places: RunPlaces = {}): Promise<Open
     config,
     engineConfig,
     task: taskInMode(task, config.mode),
-    openRecommender: async (options) => {
-      const search = searchConfigSchema.parse(manifest.launch.search ?? {});
+    openRecommender: async ({ cacheDir: isKept = true, ...options }) => {
+      const { cacheDir, ...search } = searchConfigSchema.parse(manifest.launch.search ?? {});
       const open = async (): Promise<Recommender> => recommenderInMode(await openRecommender(), config.mode);
-      return openTaskRecommender(open, search, options);
+      return openTaskRecommender(open, isKept && cacheDir !== undefined ? { ...search, cacheDir } : search, options);
     },
     openEngine: ({ threads, ...options }) =>
       openEngine(threads === undefined ? engineConfig : { ...engineConfig, threads }, {

@@ -99,7 +99,8 @@ async function runServe(runDir: string, flags: ServeFlags, command: Command): Pr
   const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
   try {
     const run = await openRun(runDir, flags);
-    const recommender = closing.add(await run.openRecommender({ signal, onWarning }));
+    // Answers on disk have no age, and a service has to follow a catalogue that changes.
+    const recommender = closing.add(await run.openRecommender({ signal, onWarning, cacheDir: false }));
     const { threads } = config;
     const engine = closing.add(
       await run.openEngine({ reporter, signal, ...(threads === undefined ? {} : { threads }) }),

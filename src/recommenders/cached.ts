@@ -41,7 +41,7 @@ export interface CachedRecommender extends Recommender {
   readonly stats: CacheStats;
   /** How the recommender itself answers. */
   readonly calls: CallFigures;
-  /** Forgets all answers; statistics go on. */
+  /** Forgets the answers in memory, not those on disk; statistics go on. */
   clear(): void;
 }
 

@@ -24,7 +24,8 @@ beforeAll(async () => {
   ]);
   await writeFile(join(folder, "examples.jsonl"), examples.map((row) => `${JSON.stringify(row)}\n`).join(""));
   const train = ["train", join(folder, "task.ts"), "--data", folder, "--model", join(folder, "model"), "--run", run];
-  const trained = await runInProcess(...train, "--steps", "2", "--threads", "1");
+  const kept = ["--cache-dir", join(folder, "answers")];
+  const trained = await runInProcess(...train, "--steps", "2", "--threads", "1", ...kept);
   expect(trained.code, trained.stderr).toBe(0);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -74,6 +75,8 @@ describe("rec-r1 serve", () => {
     expect(calibrated.code, calibrated.stderr).toBe(0);
     expect(calibrated.stdout).toMatch(/always rewritten +\d\.\d{4} .*%.*\n +with the gate/);
     const kept = await readFile(join(run, "serve/gate.json"), "utf8");
+    const answers = await readdir(join(folder, "answers"));
+    expect(answers).toHaveLength(1);
 
     const { url, stop, output } = await serve("--checkpoint", "last", "--shadow", "--time-limit-ms", "60000");
     expect(await post(`${url}/search`, { query: "b", topK: 3 })).toMatchObject({
@@ -92,6 +95,8 @@ describe("rec-r1 serve", () => {
     const shadow = JSON.parse(await readFile(join(run, "serve/shadow.jsonl"), "utf8")) as object;
     expect(shadow).toMatchObject({ rawQuery: "b", rawIds: ["b"] });
     expect(await readFile(join(run, "serve/gate.json"), "utf8")).toBe(kept);
+    // Nothing is served from what training kept on disk, nor added to it.
+    expect(await readdir(join(folder, "answers"))).toEqual(answers);
   });
 
   it.each([
