@@ -73,8 +73,11 @@ export function checkHost(
   );
 }
 
-/** Refuses what a page of another site asks, but for links that lead here. */
-function checkSite({ headers, method }: IncomingMessage, allowedOrigins: readonly string[]): void {
+/** Refuses what a page of another site asks, but for links that lead here. @throws HttpError 403 `CROSS_SITE` */
+export function checkSite(
+  { headers, method }: Pick<IncomingMessage, "headers" | "method">,
+  allowedOrigins: readonly string[] = [],
+): void {
   const { origin } = headers;
   const site = headers["sec-fetch-site"];
   if (origin !== undefined && allowedOrigins.includes(origin)) return;

@@ -4,7 +4,7 @@ import { contentDigest, matchesDigest } from "../../core/content-digest.ts";
 import { addressOf } from "../http/address.ts";
 import { readBody } from "../http/body.ts";
 import { HttpError } from "../http/http-error.ts";
-import { checkHost } from "../http/guard.ts";
+import { checkHost, checkSite } from "../http/guard.ts";
 import { listenHttp } from "../http/listen.ts";
 import { TinkerApi, type TinkerApiOptions } from "./api.ts";
 
@@ -47,6 +47,7 @@ export async function listenTinker(options: TinkerApiOptions & { port: number })
 async function answer(api: TinkerApi, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
     checkHost(request.headers.host);
+    checkSite(request);
     const body = await readBody(request, maxBodyBytes);
     if (!matchesDigest(request.headers["content-digest"], body)) {
       response.writeHead(400, { "content-type": "application/json", connection: "close", "x-should-retry": "true" });

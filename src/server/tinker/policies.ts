@@ -60,8 +60,8 @@ export class Policies {
   private readonly policies = new Map<string, Policy>();
   private readonly samplers = new Map<string, Sampler>();
   private base: Engine | undefined;
-  /** The engine that has a sampler's older weights. */
-  private older: { stateDir: string; engine: Engine; loraRank: number } | undefined;
+  /** The engine that has a sampler's older weights, and the state that they are of, where it is still there. */
+  private older: { stateDir: string | undefined; engine: Engine; loraRank: number } | undefined;
 
   constructor({ open, dir, maxModels }: { open: OpenPolicy; dir: string; maxModels: number }) {
     this.open = open;
@@ -177,8 +177,9 @@ export class Policies {
   /** Removes a saved state. @throws RequestError 404 */
   async deleteState(address: string): Promise<void> {
     const { stateDir } = await this.find(address);
+    for (const [id, sampler] of this.samplers) if (sampler.stateDir === stateDir) this.samplers.delete(id);
     await rm(settingsFile(stateDir), { force: true });
-    await rm(stateDir, { recursive: true, force: true });
+    await this.removeState(stateDir);
   }
 
   /** Settings of the model that a saved state is of. @throws RequestError 404 */
@@ -241,8 +242,14 @@ export class Policies {
     this.samplers.delete(id);
     const isShared = [...this.samplers.values()].some((other) => other.stateDir === stateDir);
     if (stateDir?.startsWith(join(this.dir, "samplers")) && !isShared) {
-      await rm(stateDir, { recursive: true, force: true });
+      await this.removeState(stateDir);
     }
+  }
+
+  private async removeState(stateDir: string): Promise<void> {
+    // Another state may get the name: it must not be taken for this one.
+    if (this.older?.stateDir === stateDir) this.older.stateDir = undefined;
+    await rm(stateDir, { recursive: true, force: true });
   }
 
   private async find(address: string): Promise<{ stateDir: string; policyId: string }> {

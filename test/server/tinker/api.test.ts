@@ -12,6 +12,7 @@ type Json = Record<string, unknown>;
 
 async function makeApi(options: Partial<TinkerApiOptions> = {}): Promise<{
   post: (path: string, body: unknown, headers?: Record<string, string>) => Promise<{ status: number; body: Json }>;
+  remove: (path: string) => Promise<number>;
   result: (reply: { body: Json }) => Promise<Json>;
   model: () => Promise<string>;
   opened: Engine[];
@@ -41,6 +42,10 @@ async function makeApi(options: Partial<TinkerApiOptions> = {}): Promise<{
     const reply = await api.handle({ method: "POST", path: `/api/v1/${path}`, headers: own, body: bytes });
     return { status: reply.status, body: JSON.parse(Buffer.from(reply.body).toString()) as Json };
   };
+  const remove = async (path: string): Promise<number> => {
+    const request = { method: "DELETE", path: `/api/v1/${path}`, headers: {}, body: new Uint8Array() };
+    return (await api.handle(request)).status;
+  };
   const result = async ({ body }: { body: Json }): Promise<Json> =>
     (await post("retrieve_future", { request_id: body.request_id })).body;
   const model = async (): Promise<string> => {
@@ -53,7 +58,7 @@ async function makeApi(options: Partial<TinkerApiOptions> = {}): Promise<{
     await result(made);
     return made.body.model_id as string;
   };
-  return { post, result, model, opened };
+  return { post, remove, result, model, opened };
 }
 
 const tokens = [1, 2, 3, 4, 5];
@@ -128,6 +133,43 @@ describe("the Tinker server", () => {
     const again = await result(await post("save_weights", { model_id, seq_id: 1, path: "again" }));
     expect(again.path).toBe(`tinker://${model_id}/weights/again`);
     expect((await post("weights_info", { tinker_path: again.path })).body).toMatchObject({ lora_rank: 2 });
+  });
+
+  it("samples from what is saved under a name now, not from what was removed", async () => {
+    const { post, remove, result, model } = await makeApi();
+    const model_id = await model();
+    const kept = { model_id, path: "eval" };
+    const { session_id } = (await post("create_session", {})).body;
+    const open = async () => {
+      const { path } = await result(await post("save_weights_for_sampler", { ...kept, seq_id: ++sequence }));
+      const session = await post("create_sampling_session", { session_id, model_path: path });
+      return session.body.sampling_session_id;
+    };
+    const sample = async (sampling_session_id: unknown) => {
+      const sampling_params = { max_tokens: 4, seed: 1, temperature: 1 };
+      const prompt = { chunks: [{ tokens: [1, 2] }] };
+      return post("asample", { sampling_session_id, num_samples: 1, prompt, sampling_params });
+    };
+    let sequence = 0;
+    const learn = async () => {
+      const seq_id = ++sequence;
+      await result(
+        await post("forward_backward", { ...pass(model_id, [datum({ weights: row(1, 1, 1, 1) })]), seq_id }),
+      );
+      const adam_params = { learning_rate: 0.1 };
+      await result(await post("optim_step", { model_id, seq_id: ++sequence, adam_params }));
+    };
+    const first = await open();
+    await learn();
+    const before = await result(await sample(first));
+    expect(before).toMatchObject({ sequences: [{}] });
+    expect(await remove(`training_runs/${model_id}/checkpoints/sampler_weights/eval`)).toBe(204);
+    expect(await sample(first)).toMatchObject({ status: 404 });
+    const second = await open();
+    await learn();
+    const after = await result(await sample(second));
+    expect(after).toMatchObject({ sequences: [{}] });
+    expect(after.sequences).not.toEqual(before.sequences);
   });
 
   it("names the samples to come, and refuses what it doesn't offer of them", async () => {

@@ -43,6 +43,17 @@ function expectClose(actual: readonly number[], expected: readonly number[], wit
   expect(largest).toBeLessThan(within);
 }
 
+describe("pages of other sites", () => {
+  it("are refused, whatever type of body they send", async () => {
+    const { server } = await serveTiny();
+    const ask = (headers: Record<string, string>) =>
+      fetch(`${server.url}/api/v1/create_session`, { method: "POST", headers, body: "{}" });
+    expect((await ask({ origin: "https://shop.example", "content-type": "text/plain" })).status).toBe(403);
+    expect((await ask({ "sec-fetch-site": "cross-site" })).status).toBe(403);
+    expect((await ask({})).status).toBe(200);
+  });
+});
+
 describe("the Tinker engine over rec-r1's own server", () => {
   it("samples exactly what the local engine samples", async () => {
     const { connect, local } = await serveTiny();
