@@ -192,6 +192,8 @@ export interface Engine {
    * `sample` was called. Default false.
    */
   readonly samplesWhileTraining?: boolean;
+  /** Whether completions from a distribution that was cut have {@link Sample.keptMass}. Default false. */
+  readonly givesKeptMass?: boolean;
   /** `[P][n]` completions. @throws AbortError, EngineError */
   sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]>;
   /** Adds the loss's gradients to those that wait for {@link optimStep}. @throws AbortError, EngineError */

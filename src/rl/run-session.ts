@@ -85,6 +85,11 @@ export async function openSession<E extends object>(options: SessionOptions<E>):
       return { folder, train, valid, state: initialState(), resumedAt: null, fingerprint };
     }
     refuseDifferences(manifest, fresh, runDir, onEvent);
+    const { steps, schedule } = config;
+    if (schedule !== "constant" && manifest.config.steps !== steps) {
+      const message = `The run began with steps = ${String(manifest.config.steps)} and goes on with ${steps}: the learning rate, whose schedule is ${schedule}, goes on as if it had been so from the beginning.`;
+      onEvent({ kind: "warning", message });
+    }
     const checkpoint = await folder.newestCheckpoint<TrainState>((damaged) =>
       onEvent({ kind: "warning", message: `${damaged.message} The one before it is used.` }),
     );

@@ -81,7 +81,7 @@ export const trainConfigSchema = z.object({
     .default(0)
     .describe("steps that rollouts are collected ahead of training; needs an engine that samples while it trains"),
   epochsPerBatch: count().default(1).describe("passes over each step's rollouts"),
-  minibatches: count().default(1).describe("optimizer steps in each pass"),
+  minibatches: count().default(1).describe("optimizer steps in each pass, at most promptsPerStep"),
   distillCoef: z
     .number()
     .min(0)
@@ -91,8 +91,8 @@ export const trainConfigSchema = z.object({
   learningRate: z.number().positive().default(1e-4).describe("peak learning rate"),
   schedule: z.enum(["constant", "linear", "cosine"]).default("constant").describe("how the learning rate falls"),
   rampSteps: countOrOff().default(0).describe("steps in which the learning rate rises from 0 to its peak"),
-  beta1: share().default(0.9).describe("AdamW: decay of the gradients' mean"),
-  beta2: share().default(0.999).describe("AdamW: decay of their squares' mean"),
+  beta1: z.number().min(0).lt(1).default(0.9).describe("AdamW: decay of the gradients' mean"),
+  beta2: z.number().min(0).lt(1).default(0.999).describe("AdamW: decay of their squares' mean"),
   weightDecay: z.number().min(0).default(0).describe("AdamW: decoupled weight decay"),
   maxGradNorm: z.number().positive().default(1).describe("gradients are scaled down to this L2 norm"),
 
@@ -135,7 +135,10 @@ export type TrainConfig = z.output<typeof trainConfigSchema>;
 /** Training options as a caller gives them: all optional. */
 export type TrainConfigInput = z.input<typeof trainConfigSchema>;
 
-/** Options that may differ when a run is resumed: they change when it ends or what is kept, not what a step does. */
+/**
+ * Options that may differ when a run is resumed: they change when it ends or what is kept, not what a step does (but for
+ * `steps`, over which a learning rate falls that isn't constant; that is warned of).
+ */
 export const resumableKeys: readonly (keyof TrainConfig)[] = [
   "steps",
   "earlyStop",

@@ -114,6 +114,13 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       `overlapSteps is ${config.overlapSteps}, but this engine can't sample while it trains. Set it to 0, or use an engine on a server.`,
     );
   }
+  const isCut = config.topP < 1 || config.topK > 0 || config.minP > 0;
+  if (isCut && config.correctTruncation && !engine.givesKeptMass) {
+    throw new ConfigError(
+      "CANNOT_CORRECT_TRUNCATION",
+      "This engine doesn't say how much of the distribution topP, topK and minP leave, so correctTruncation can't make up for it. Switch these off (1, 0, 0), or set correctTruncation to false.",
+    );
+  }
   const { lengthCost: perWord, lengthFreeWords: freeWords } = config;
   const task = withLengthCost(taskInMode(ownTask, config.mode), { perWord, freeWords });
   const recommender = withMemory(recommenderInMode(ownRecommender, config.mode));
@@ -144,7 +151,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
     if (session.state.step < totalSteps) {
       await engine.tryStep?.({
         ...findLongestStep({ engine, task, train: session.train, config }),
-        sampling: { ...samplingParams(loop, 0, 0), onProgress: () => {} },
+        sampling: { ...samplingParams(loop, 0, 0), onProgress: () => {}, ...(signal ? { signal } : {}) },
         loss: policyLoss(config, []),
       });
     }
@@ -369,9 +376,9 @@ async function learnFrom<E extends object>(
   for (let epoch = 0; epoch < config.epochsPerBatch; epoch++) {
     const shuffled_P =
       config.minibatches > 1 ? shuffle(batch_P, randomStream(config.seed, "minibatches", step, epoch)) : batch_P;
-    const size = Math.ceil(shuffled_P.length / config.minibatches);
-    for (let first = 0; first < shuffled_P.length; first += size) {
-      const minibatch = shuffled_P.slice(first, first + size);
+    for (let part = 0; part < config.minibatches; part++) {
+      const [first, end] = [part, part + 1].map((i) => Math.floor((i * shuffled_P.length) / config.minibatches));
+      const minibatch = shuffled_P.slice(first, end);
       const data = minibatch.flatMap(({ data_G }) => data_G);
       if (data.length === 0) continue;
       const isFirst = epoch === 0 && metrics.isEmpty && staleness === 0;
@@ -383,7 +390,7 @@ async function learnFrom<E extends object>(
         kind: "progress",
         activity: "learning",
         step,
-        done: first + minibatch.length,
+        done: end as number,
         total: batch_P.length,
       });
     }

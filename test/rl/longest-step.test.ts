@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { EngineError } from "../../src/core/errors.ts";
+import { EngineError, throwIfAborted } from "../../src/core/errors.ts";
 import type { LongestStep, Sample } from "../../src/engines/engine.ts";
 import { train } from "../../src/rl/train.ts";
 import { readMetrics } from "../../src/runs/run-folder.ts";
@@ -29,7 +29,8 @@ describe("before the first step", () => {
       },
     });
     const task = makeTask();
-    await train({ task, ...parts, runDir: await makeRunDir(), ...quick, evalEvery: 0, steps: 1, topK: 5, klCoef: 0.1 });
+    const own = { evalEvery: 0, steps: 1, topK: 5, correctTruncation: false, klCoef: 0.1 };
+    await train({ task, ...parts, runDir: await makeRunDir(), ...quick, ...own });
     const lengths = examples.map((example) => parts.engine.tokenizer.encodeChat(task.prompt(example)).length);
     expect(tried).toHaveLength(1);
     expect(tried[0]).toMatchObject({
@@ -39,6 +40,29 @@ describe("before the first step", () => {
       loss: { klCoef: 0.1 },
     });
     expect(callsBefore).toBe(0);
+  });
+
+  it("is stopped on request while it is tried", async () => {
+    const parts = makeParts();
+    const controller = new AbortController();
+    let isHeard = false;
+    const tryStep = async ({ sampling }: LongestStep): Promise<void> => {
+      controller.abort();
+      isHeard = sampling.signal?.aborted === true;
+      throwIfAborted(sampling.signal);
+    };
+    const running = train({
+      task: makeTask(),
+      ...parts,
+      engine: Object.assign(parts.engine, { tryStep }),
+      runDir: await makeRunDir(),
+      signal: controller.signal,
+      ...quick,
+      evalEvery: 0,
+    });
+    await expect(running).rejects.toMatchObject({ name: "AbortError" });
+    expect(isHeard).toBe(true);
+    expect(parts.engine.seen).toEqual([]);
   });
 
   it("too little memory ends the run, which has done nothing yet", async () => {
@@ -85,6 +109,15 @@ describe("samples of a cut distribution", () => {
       expect(values["samplerKl"]).toBeCloseTo(Math.log(2), 6);
     }
   });
+
+  it.each([{ topP: 0.9 }, { topK: 5 }, { minP: 0.1 }])(
+    "are refused where nobody says what was left: %j",
+    async (cut) => {
+      const options = { task: makeTask(), ...makeParts(), runDir: await makeRunDir(), ...quick, ...cut, steps: 1 };
+      await expect(train(options)).rejects.toMatchObject({ code: "CANNOT_CORRECT_TRUNCATION" });
+      expect(await train({ ...options, correctTruncation: false })).toMatchObject({ step: 1 });
+    },
+  );
 
   it("are not reported where nothing was cut", async () => {
     const runDir = await makeRunDir();

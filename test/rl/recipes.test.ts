@@ -79,6 +79,12 @@ describe("recipes", () => {
     }
   });
 
+  it("and options on top are within what the optimizer takes", () => {
+    for (const values of [{ beta1: 1 }, { beta2: 1 }]) {
+      expect(() => resolveTrainConfig([{ source: "test", values }])).toThrow(/beta/);
+    }
+  });
+
   it("of DAPO replaces groups whose rewards are all equal, and keeps what was replaced", async () => {
     // Half of the examples teach nothing: whatever is answered is worth the same.
     const dull = new Set(examples.slice(0, 4).map(({ id }) => id));

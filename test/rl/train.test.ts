@@ -210,6 +210,34 @@ describe("train", () => {
     expect(withKl.seen[0]?.data[0]?.refLogprobs).toHaveLength(withKl.seen[0]?.data[0]?.completion.length as number);
   });
 
+  it("takes as many optimizer steps as it has minibatches, or prompts where these are fewer", async () => {
+    for (const [minibatches, sizes] of [
+      [3, [2, 3, 3]],
+      [7, [1, 1, 1, 1, 1, 1, 2]],
+      [20, [1, 1, 1, 1, 1, 1, 1, 1]],
+    ] as const) {
+      const { engine, recommender } = makeParts();
+      const runDir = join(root, String(minibatches));
+      const options = { ...quick, steps: 1, evalEvery: 0, minibatches, klCoef: 0.1 };
+      await train({ task: makeTask(), engine, recommender, runDir, ...options });
+      expect(engine.seen.map(({ data }) => data.length / quick.groupSize)).toEqual(sizes);
+      expect((await steps(runDir))[0]?.values["optimizerSteps"]).toBe(sizes.length);
+    }
+  });
+
+  it("warns when more steps stretch a learning rate that falls", async () => {
+    const resume = async (schedule: "constant" | "linear"): Promise<string[]> => {
+      const warnings: string[] = [];
+      const own = { task: makeTask(), runDir: join(root, schedule), ...quick, evalEvery: 0, schedule };
+      await train({ ...own, ...makeParts(), steps: 2 });
+      const onEvent = (event: TrainEvent): void => void (event.kind === "warning" && warnings.push(event.message));
+      await train({ ...own, ...makeParts(), steps: 4, resume: true, onEvent });
+      return warnings;
+    };
+    expect(await resume("constant")).toEqual([]);
+    expect(await resume("linear")).toEqual([expect.stringMatching(/steps = 2 and goes on with 4.*linear/)]);
+  });
+
   it("skips steps that aren't finite and stops after too many", async () => {
     const { engine, recommender } = makeParts();
     engine.lossFactor = Number.NaN;

@@ -63,6 +63,7 @@ export class LocalEngine implements Engine {
   readonly description: Readonly<Record<string, unknown>>;
   readonly tokenizer: ChatTokenizer;
   readonly contextLength: number;
+  readonly givesKeptMass = true;
   private readonly model: LoadedModel;
   private readonly options: LocalEngineOptions;
   private readonly weights: PolicyWeights;
