@@ -52,7 +52,7 @@ const searchBatch = 512;
 
 /**
  * A warm-up whose texts are the best completions found for the training examples. Examples for which nothing relevant
- * has a probe, or nothing beats asking for no word, teach to write no word.
+ * has a probe, or nothing beats asking for no word, teach to write no word; those whose first searches failed are left out.
  * @throws TaskError when examples have no `relevant`
  */
 export function hindsightWarmup<E extends object = Example>(options: HindsightOptions<E>): Warmup<E> {
@@ -101,9 +101,10 @@ async function findCompletions<E extends object>(
       }
     });
   }
-  return searches.map(({ example, words }) => {
-    return { messages: context.task.prompt(example), completion: write(words, example) };
-  });
+  // Where the searches that all others build on failed, nothing is known, which is no reason to teach silence.
+  return searches
+    .filter(({ reward }) => reward !== -Infinity)
+    .map(({ example, words }) => ({ messages: context.task.prompt(example), completion: write(words, example) }));
 }
 
 /** Words worth trying for an example, those that rank something relevant highest first. */

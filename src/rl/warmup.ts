@@ -1,9 +1,9 @@
 /** The optional supervised phase before the first step: cross-entropy on texts of the task's own. */
 import { TaskError } from "../core/errors.ts";
-import type { Datum, Engine } from "../engines/engine.ts";
+import type { ChatMessage, Datum, Engine } from "../engines/engine.ts";
 import { learningRateAt } from "./learning-rate.ts";
 import type { Loop, StepOutcome } from "./loop.ts";
-import { encodeMessages } from "./prompt.ts";
+import { encodeExample, encodeMessages } from "./prompt.ts";
 import { PromptOrder } from "./prompt-order.ts";
 import type { Session } from "./run-session.ts";
 import { UpdateMetrics } from "./step-metrics.ts";
@@ -24,24 +24,23 @@ export async function orderWarmup<E extends object>(
   { folder, train, state }: Session<E>,
 ): Promise<PromptOrder<Datum>> {
   const { maxFailureShare } = config;
+  // Prompts are those of the rollouts to come: shortened where they have to be.
+  const prompt = (example: E): readonly ChatMessage[] => encodeExample(engine, task, example, config).messages;
   const make = async (): Promise<readonly WarmupExample[]> =>
     (await task.warmup?.examples({
-      task,
+      task: { ...task, prompt },
       train,
       recommender,
       maxFailureShare,
       signal,
       onProgress: (doing, done, total) => onEvent({ kind: "progress", activity: doing, step: state.step, done, total }),
     })) ?? [];
-  let examples: readonly WarmupExample[] | undefined = await folder.readWarmup<WarmupExample>();
-  if (!examples) {
-    examples = await make();
-    await folder.writeWarmup(examples);
-  }
+  const kept = await folder.readWarmup<WarmupExample>();
+  const examples = kept ?? (await make());
   if (examples.length < config.warmupBatch) {
     throw new TaskError(
       "TOO_LITTLE_WARMUP",
-      `Task "${task.name}" has ${examples.length} warm-up texts, a warm-up step takes ${config.warmupBatch}. Give the task more (\`warmup.examples\`), or lower warmupBatch or warmupSteps.`,
+      `Task "${task.name}" has ${examples.length} warm-up texts, a warm-up step takes ${config.warmupBatch}. Give the task more (\`warmup.examples\`) and resume the run, or start another one with a lower warmupBatch or without warmupSteps.`,
     );
   }
   const data = examples.map((example) => toWarmupDatum(example, engine));
@@ -52,6 +51,7 @@ export async function orderWarmup<E extends object>(
       `Task "${task.name}": a warm-up text has ${longest} tokens, the model's context is ${engine.contextLength}.`,
     );
   }
+  if (!kept) await folder.writeWarmup(examples);
   return new PromptOrder(data, config.seed, "warmup");
 }
 

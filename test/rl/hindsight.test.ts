@@ -138,6 +138,15 @@ describe("hindsightWarmup", () => {
     await expect(find([rubbish], { recommender })).rejects.toThrow(RecommenderError);
   });
 
+  it("teaches nothing of an example whose first search failed: silence would be no finding", async () => {
+    const recommender = new WordSearch(items);
+    recommender.broken.add("rubbish");
+    const others = ["bin", "waste", "junk", "dirt", "litter"].map((query) => ({ ...rubbish, id: query, query }));
+    const found = await find([rubbish, ...others], { recommender });
+    expect(found.map(({ messages }) => messages[0]?.content)).toEqual(["bin", "waste", "junk", "dirt", "litter"]);
+    expect(found.map(({ completion }) => completion)).toEqual(["outline", "outline", "outline", "outline", "outline"]);
+  });
+
   it("asks for examples that say what is relevant", async () => {
     const example = { id: "x", query: "x" } as unknown as Example;
     await expect(find([example])).rejects.toThrow(TaskError);
