@@ -116,7 +116,7 @@ export class SequentialModel extends NextItems {
 
   /**
    * Writes the model to `folder`, whole or not at all; a model that is there is replaced.
-   * @throws ModelError `MODEL_FOLDER_TAKEN`: see {@link requireModelFolder}. @throws RecR1Error where it can't be written
+   * @throws ModelError `MODEL_FOLDER_TAKEN` where the folder has other files; RecR1Error where it can't be written
    */
   async save(folder: string): Promise<void> {
     await requireModelFolder(folder);
