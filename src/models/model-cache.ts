@@ -3,10 +3,11 @@
  * at a time pulls a model; others wait for it.
  */
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
-import { homedir, hostname } from "node:os";
+import { homedir } from "node:os";
 import { isAbsolute, join, normalize } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AbortError, throwIfAborted } from "../core/errors.ts";
+import { tryProcessLock } from "../core/process-lock.ts";
 import { hashFile } from "./http-download.ts";
 
 const manifestName = "rec-r1-model.json";
@@ -119,50 +120,20 @@ export async function withModelLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const path = join(cacheDir, `${name}.lock`);
-  for (let waits = 0; !(await tryLock(path)); waits++) {
+  let { lock } = await tryProcessLock(path);
+  for (let waits = 0; !lock; waits++) {
     if (waits === 0) onWait();
     try {
       await sleep(200, undefined, signal ? { signal } : {});
     } catch {
       throw new AbortError();
     }
+    ({ lock } = await tryProcessLock(path));
   }
   try {
     throwIfAborted(signal);
     return await work();
   } finally {
-    await rm(path, { force: true });
-  }
-}
-
-async function tryLock(path: string): Promise<boolean> {
-  try {
-    const handle = await open(path, "wx");
-    await handle.writeFile(JSON.stringify({ pid: process.pid, host: hostname() }));
-    await handle.close();
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
-  if (await isAbandoned(path)) await rm(path, { force: true });
-  return false;
-}
-
-/** Whether the process that made the lock is gone. */
-async function isAbandoned(path: string): Promise<boolean> {
-  let owner: { pid?: unknown; host?: unknown };
-  try {
-    owner = JSON.parse(await readFile(path, "utf8")) as typeof owner;
-  } catch {
-    // Between its creation and its writing a lock is empty; one that stays so was left by a crash.
-    const stats = await stat(path).catch(() => null);
-    return stats !== null && Date.now() - stats.mtimeMs > 10_000;
-  }
-  if (owner.host !== hostname() || typeof owner.pid !== "number") return false;
-  try {
-    process.kill(owner.pid, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ESRCH";
+    await lock.release();
   }
 }
