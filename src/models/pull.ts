@@ -2,7 +2,7 @@
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { makeWithParents } from "../core/atomic-write.ts";
-import { AbortError, ModelError, throwIfAborted } from "../core/errors.ts";
+import { AbortError, ModelError, RecR1Error, throwIfAborted } from "../core/errors.ts";
 import type { RequestOptions } from "./http-download.ts";
 import { hubEndpoint, pullFromHub } from "./hub-source.ts";
 import { findKnownModel, knownModels, type KnownModel } from "./known-models.ts";
@@ -132,13 +132,14 @@ async function pullFromAnySource(
 }
 
 function cacheFailure(cacheDir: string, cause: unknown): ModelError {
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code ?? "";
+  const failure = cause instanceof RecR1Error ? (cause.cause ?? cause) : cause;
+  const code = (failure as NodeJS.ErrnoException | undefined)?.code ?? "";
   const reason =
     code === "ENOSPC"
       ? "the disk is full"
       : code === "EACCES" || code === "EPERM" || code === "EROFS"
         ? "it can't be written to"
-        : withoutSecrets(String((cause as Error | undefined)?.message ?? cause));
+        : withoutSecrets(String((failure as Error | undefined)?.message ?? failure));
   return new ModelError(
     "MODEL_CACHE_FAILED",
     `The model cache ${cacheDir} can't be used: ${reason}. Free space there, or set REC_R1_HOME to another folder.`,
