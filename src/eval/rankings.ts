@@ -10,6 +10,7 @@ import { makeFolder } from "../core/atomic-write.ts";
 import { DataError } from "../core/errors.ts";
 import { appendJsonLines, readJsonLog } from "../core/json-lines.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
+import { areValidHits, checkAnswerCount } from "../recommenders/validate.ts";
 
 /** First line of a file. */
 interface RankingHeader {
@@ -106,32 +107,30 @@ export function recordRankings(
     name: inner.name,
     counts,
     async search(queries, options) {
+      const { topK } = options;
       const fingerprint = await inner.fingerprint();
-      const known = queries.map(({ text }) => (reuse ? store.get(fingerprint, text, options.topK) : undefined));
+      const known = queries.map(({ text }) => (reuse ? store.get(fingerprint, text, topK) : undefined));
       const missing = queries.filter((_, i) => known[i] === undefined);
       counts.asked += missing.length;
       counts.known += queries.length - missing.length;
-      const found = missing.length > 0 ? await inner.search(missing, options) : [];
-      const records = missing.map(({ text }, i): RankingRecord => {
-        const hits = found[i] ?? [];
-        return {
-          query: text,
-          topK: options.topK,
-          ids: hits.map(({ id }) => id),
-          scores: hits.map(({ score }) => score),
-        };
+      const found =
+        missing.length > 0 ? checkAnswerCount(inner.name, missing, await inner.search(missing, options)) : [];
+      // A faulty answer goes to the caller, who reports it; on disk it would pass for a ranking.
+      const records = missing.flatMap(({ text }, i): RankingRecord[] => {
+        const all = found[i];
+        const hits = Array.isArray(all) ? all.slice(0, topK) : all;
+        if (!areValidHits(hits, topK)) return [];
+        return [{ query: text, topK, ids: hits.map(({ id }) => id), scores: hits.map(({ score }) => score) }];
       });
       // The same query twice in a call is kept once, and what is known already isn't written again.
       const fresh = new Map(records.map((record) => [record.query, record]));
       await store.add(
         inner.name,
         fingerprint,
-        [...fresh.values()].filter(({ query }) => !store.get(fingerprint, query, options.topK)),
+        [...fresh.values()].filter(({ query }) => !store.get(fingerprint, query, topK)),
       );
       let next = 0;
-      return known.map((record) =>
-        record ? toHits(record).slice(0, options.topK) : ((found[next++] as Hit[] | undefined) ?? []),
-      );
+      return known.map((record) => (record ? toHits(record).slice(0, topK) : (found[next++] as Hit[])));
     },
     fingerprint: () => inner.fingerprint(),
     ...(inner.has ? { has: (id: string) => (inner.has as (id: string) => Promise<boolean>)(id) } : {}),

@@ -2,13 +2,13 @@
  * A recommender that remembers: a group's completions repeat themselves, and so do the queries of one evaluation and
  * the next. Knows nothing of what it wraps but the interface.
  */
-import { ConfigError, RecommenderError, throwIfAborted } from "../core/errors.ts";
+import { ConfigError, throwIfAborted } from "../core/errors.ts";
 import type { AnswerLog } from "./answer-log.ts";
 import { CallFigures } from "./call-figures.ts";
 import { Lifetime } from "./lifetime.ts";
 import { raceAbort } from "./race-abort.ts";
 import type { Hit, Query, Recommender, SearchOptions } from "./recommender.ts";
-import { validateHits } from "./validate.ts";
+import { areValidHits, checkAnswerCount } from "./validate.ts";
 
 export interface CacheOptions {
   /** Answers kept; the longest unused goes first. Default 20,000. */
@@ -152,27 +152,12 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
     diskHits += answers.length - open.length;
     if (open.length === 0) return answers as Hit[][];
     const asked = open.map((i) => queries[i] as Query);
-    const fresh: unknown = await calls.time(asked.length, () => inner.search(asked, options));
-    if (!Array.isArray(fresh) || fresh.length !== asked.length) {
-      throw new RecommenderError(
-        "RECOMMENDER_BAD_ANSWER",
-        `${inner.name}: gave ${Array.isArray(fresh) ? fresh.length : typeof fresh} answers to ${asked.length} queries.`,
-      );
-    }
+    const found: unknown = await calls.time(asked.length, () => inner.search(asked, options));
+    const fresh = checkAnswerCount(inner.name, asked, found);
     open.forEach((i, place) => (answers[i] = fresh[place] as Hit[]));
-    const good = open.filter((i) => isGood(queries[i] as Query, answers[i], options.topK));
+    const good = open.filter((i) => areValidHits(answers[i], options.topK));
     void log?.add(good.map((i) => [keys[i] as string, answers[i] as Hit[]] as const));
     return answers as Hit[][];
-  };
-
-  /** A faulty answer goes to the caller, who reports it, and isn't remembered: the next may be better. */
-  const isGood = (query: Query, answer: unknown, topK: number): boolean => {
-    try {
-      validateHits(inner.name, query, answer, topK);
-      return true;
-    } catch {
-      return false;
-    }
   };
 
   /** Asks for all queries in one call, and files the answers under their keys. */
@@ -191,7 +176,8 @@ export function cached(inner: Recommender, options: CacheOptions = {}): CachedRe
         (answers) => {
           if (pending.get(key) === entry) {
             pending.delete(key);
-            if (isGood(queries[i] as Query, answers[i], topK)) memory.set(key, answers[i] as Hit[]);
+            // A faulty answer isn't remembered: the next may be better.
+            if (areValidHits(answers[i], topK)) memory.set(key, answers[i]);
           }
           return answers[i] as Hit[];
         },

@@ -56,19 +56,31 @@ export function validateHits(name: string, query: Query, hits: unknown, topK: nu
   });
 }
 
+/** Whether hits of one query are what they must be. What isn't goes to the caller, who reports it, and is never kept. */
+export function areValidHits(hits: unknown, topK: number): hits is Hit[] {
+  return findFault(hits, topK) === undefined;
+}
+
+/**
+ * The answers to `queries`, as many as there are queries; what each of them holds isn't looked at.
+ * @throws RecommenderError `RECOMMENDER_BAD_ANSWER`
+ */
+export function checkAnswerCount(name: string, queries: readonly Query[], answers: unknown): unknown[] {
+  if (Array.isArray(answers) && answers.length === queries.length) return answers;
+  const got = Array.isArray(answers) ? `${answers.length} lists` : describe(answers);
+  throw new RecommenderError(
+    "RECOMMENDER_BAD_ANSWER",
+    `${name}: gave ${got} to ${queries.length} queries; expected one list of hits for each query.`,
+  );
+}
+
 /**
  * The answers to `queries`, one list each, all as {@link validateHits} wants them.
  * @throws RecommenderError `RECOMMENDER_BAD_ANSWER`
  */
 export function validateAnswers(name: string, queries: readonly Query[], answers: unknown, topK: number): Hit[][] {
-  if (!Array.isArray(answers) || answers.length !== queries.length) {
-    const got = Array.isArray(answers) ? `${answers.length} lists` : describe(answers);
-    throw new RecommenderError(
-      "RECOMMENDER_BAD_ANSWER",
-      `${name}: gave ${got} to ${queries.length} queries; expected one list of hits for each query.`,
-    );
-  }
-  return queries.map((query, i) => validateHits(name, query, answers[i], topK));
+  const lists = checkAnswerCount(name, queries, answers);
+  return queries.map((query, i) => validateHits(name, query, lists[i], topK));
 }
 
 /** @throws RecommenderError `RECOMMENDER_BAD_TOP_K` when `topK` isn't a whole number, 1 or more */

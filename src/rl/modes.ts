@@ -5,6 +5,7 @@
  */
 import { readExamples, parseExample } from "../datasets/examples.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
+import { checkAnswerCount } from "../recommenders/validate.ts";
 import type { RankedId } from "../ranking/metrics.ts";
 import type { DataSource, Metric, SplitName, Task } from "./task.ts";
 
@@ -34,16 +35,10 @@ export function recommenderInMode(inner: Recommender, mode: Mode): Recommender {
     name: inner.name,
     async search(queries, options) {
       const texts = queries.map(({ text }) => loseFirstWord(text));
-      const asked = texts.filter((text) => text.trim() !== "");
-      const found =
-        asked.length > 0
-          ? await inner.search(
-              asked.map((text) => ({ text })),
-              options,
-            )
-          : [];
+      const asked = texts.filter((text) => text.trim() !== "").map((text) => ({ text }));
+      const found = asked.length > 0 ? checkAnswerCount(inner.name, asked, await inner.search(asked, options)) : [];
       let next = 0;
-      return texts.map((text): Hit[] => (text.trim() === "" ? [] : ((found[next++] as Hit[] | undefined) ?? [])));
+      return texts.map((text) => (text.trim() === "" ? [] : (found[next++] as Hit[])));
     },
     fingerprint: async () => `compatible:${await inner.fingerprint()}`,
     ...(inner.has ? { has: (id: string) => (inner.has as (id: string) => Promise<boolean>)(id) } : {}),

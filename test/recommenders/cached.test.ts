@@ -155,7 +155,7 @@ describe("cached", () => {
   it("refuses answers to another number of queries", async () => {
     const probe = new Probe();
     probe.search = () => Promise.resolve([]);
-    await expect(cached(probe).search(q("a"), { topK: 1 })).rejects.toThrowError(/probe: gave 0 answers to 1 queries/);
+    await expect(cached(probe).search(q("a"), { topK: 1 })).rejects.toThrowError(/probe: gave 0 lists to 1 queries/);
   });
 
   it("asks for the fingerprint now and then, and at once when it is asked for it", async () => {

@@ -45,6 +45,16 @@ describe("compatible mode", () => {
     expect(recommenderInMode(inner, "sound")).toBe(inner);
   });
 
+  it("refuses fewer answers than queries, in place of answers without hits", async () => {
+    const inner = new WordSearch({ anchor: "anchor", beacon: "beacon" });
+    inner.search = () => Promise.resolve([[]]);
+    const asked = [{ text: "an anchor" }, { text: "a beacon" }];
+    await expect(recommenderInMode(inner, "compatible").search(asked, { topK: 5 })).rejects.toMatchObject({
+      code: "RECOMMENDER_BAD_ANSWER",
+      message: expect.stringContaining("gave 1 lists to 2 queries") as string,
+    });
+  });
+
   it("counts repeated targets in the ideal, so that no ranking reaches 1", () => {
     const hits = [{ id: "a" }, { id: "b" }];
     expect(ndcg(hits, ["a", "a", "b"], { k: 10 })).toBe(1);

@@ -1,4 +1,5 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -263,6 +264,38 @@ describe("kept rankings", () => {
     await smaller.search([{ text: word }], { topK: 5 });
     expect(smaller.counts.asked).toBe(1);
     expect(await readdir(dir)).toHaveLength(2);
+  });
+
+  it("hold nothing of a call that gave too few answers", async () => {
+    const dir = join(folder, "too-few");
+    const inner = new BagSearch(items, { answers: (answers) => answers.slice(1) });
+    const recorded = recordRankings(inner, await RankingStore.open(dir));
+    await expect(recorded.search([{ text: "bar" }, { text: "cor" }], { topK: 5 })).rejects.toMatchObject({
+      code: "RECOMMENDER_BAD_ANSWER",
+    });
+    expect(existsSync(dir)).toBe(false);
+  });
+
+  it("hold no faulty answer, which the caller gets to see", async () => {
+    const dir = join(folder, "faulty");
+    const [good, bad] = [{ text: items[0]?.title ?? "" }, { text: items[1]?.title ?? "" }];
+    const inner = new BagSearch(items, {
+      hits: (hits, query) => (query === bad.text ? hits.map((hit) => ({ ...hit, score: Number.NaN })) : hits),
+    });
+    const answers = await recordRankings(inner, await RankingStore.open(dir)).search([good, bad], { topK: 5 });
+    expect(answers[1]?.[0]?.score).toBeNaN();
+    const store = await RankingStore.open(dir);
+    expect(store.get("bag:80", good.text, 5)?.ids).toEqual(answers[0]?.map(({ id }) => id));
+    expect(store.get("bag:80", bad.text, 5)).toBeUndefined();
+  });
+
+  it("are cut to what was asked for, where more came back", async () => {
+    const dir = join(folder, "too-many");
+    const inner = new BagSearch(items, { hits: (hits) => [...hits, { id: "more", score: 0 }] });
+    const text = items[0]?.title ?? "";
+    const [hits = []] = await recordRankings(inner, await RankingStore.open(dir)).search([{ text }], { topK: 2 });
+    expect(hits).toHaveLength(3);
+    expect((await RankingStore.open(dir)).get("bag:80", text, 2)?.ids).toEqual(hits.slice(0, 2).map(({ id }) => id));
   });
 
   it("are not taken from a file that is no such file", async () => {
