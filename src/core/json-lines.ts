@@ -1,8 +1,10 @@
 /** JSON Lines as an append-only log: what was written whole can be read, a torn last line is left out. */
 import { createReadStream } from "node:fs";
-import { appendFile } from "node:fs/promises";
+import { appendFile, open } from "node:fs/promises";
 import { describeFileError } from "./atomic-write.ts";
 import { DataError } from "./errors.ts";
+
+const newline = 0x0a;
 
 /** One record as a line; numbers that JSON lacks become null. */
 export function toJsonLine(record: unknown): string {
@@ -16,6 +18,53 @@ export async function appendJsonLines(path: string, records: readonly unknown[])
     await appendFile(path, records.map(toJsonLine).join(""));
   } catch (error) {
     throw describeFileError(error, "append to", path);
+  }
+}
+
+/** Bytes that are read at once on the way back to the beginning of the last line. */
+const chunkBytes = 1 << 16;
+
+/**
+ * Cuts a torn last line off a log that is to be added to: the next record would become part of it, a fault in the
+ * middle. A last line that is whole but for its end gets one.
+ * @returns the log's size in bytes; 0 where there is none
+ * @throws RecR1Error when the file can't be written
+ */
+export async function cutTornLine(path: string): Promise<number> {
+  try {
+    const file = await open(path, "r+");
+    try {
+      let start = (await file.stat()).size;
+      let tail = Buffer.alloc(0);
+      while (start > 0 && !tail.includes(newline)) {
+        const bytes = Math.min(chunkBytes, start);
+        start -= bytes;
+        tail = Buffer.concat([(await file.read(Buffer.alloc(bytes), 0, bytes, start)).buffer, tail]);
+      }
+      const line = tail.subarray(tail.lastIndexOf(newline) + 1);
+      const end = start + tail.length;
+      if (line.length === 0) return end;
+      if (isJson(line.toString("utf8"))) {
+        await file.write("\n", end);
+        return end + 1;
+      }
+      await file.truncate(end - line.length);
+      return end - line.length;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
+    throw describeFileError(error, "append to", path);
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -50,17 +99,17 @@ export async function* readJsonLog<T>(path: string): AsyncGenerator<T> {
  * for ends of lines from Node 24 on.
  */
 async function* readLogLines(path: string): AsyncGenerator<string> {
-  let open = "";
+  let rest = "";
   for await (const chunk of createReadStream(path, "utf8") as AsyncIterable<string>) {
     if (!chunk.includes("\n")) {
-      open += chunk;
+      rest += chunk;
       continue;
     }
-    const lines = (open + chunk).split("\n");
-    open = lines.pop() as string;
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop() as string;
     yield* lines;
   }
-  if (open !== "") yield open;
+  if (rest !== "") yield rest;
 }
 
 function malformed(path: string, lineNumber: number, cause: unknown): DataError {

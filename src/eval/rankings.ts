@@ -8,7 +8,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder } from "../core/atomic-write.ts";
 import { DataError } from "../core/errors.ts";
-import { appendJsonLines, readJsonLog } from "../core/json-lines.ts";
+import { appendJsonLines, cutTornLine, readJsonLog } from "../core/json-lines.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import { areValidHits, checkAnswerCount } from "../recommenders/validate.ts";
 
@@ -80,7 +80,8 @@ export class RankingStore {
     const path = join(this.dir, `${createHash("sha256").update(fingerprint).digest("hex").slice(0, 16)}.jsonl`);
     const header: RankingHeader = { kind: "rankings", recommender, fingerprint };
     await makeFolder(this.dir);
-    await appendJsonLines(path, existsSync(path) ? records : [header, ...records]);
+    const isNew = (await cutTornLine(path)) === 0;
+    await appendJsonLines(path, isNew ? [header, ...records] : records);
     const rankings = this.rankingsOf(fingerprint);
     for (const record of records) rankings.set(record.query, record);
   }

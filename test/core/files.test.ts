@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { isTemporaryName, makeFolder, temporaryName, writeFileAtomic } from "../../src/core/atomic-write.ts";
 import { digestLines, sha256OfFile, sha256OfJson } from "../../src/core/checksum.ts";
-import { appendJsonLines, readJsonLog } from "../../src/core/json-lines.ts";
+import { appendJsonLines, cutTornLine, readJsonLog } from "../../src/core/json-lines.ts";
 
 let root: string;
 beforeEach(async () => {
@@ -82,6 +82,30 @@ describe("JSON log", () => {
     const records = [{ a: "one\u2028two\u2029three\r\u0085" }, { a: "ü".repeat(200_000) }, { a: "last" }];
     await appendJsonLines(path, records);
     expect(await readAll(path)).toEqual(records);
+  });
+
+  it("goes on behind a torn last line that is cut off", async () => {
+    const path = join(root, "log.jsonl");
+    expect(await cutTornLine(path)).toBe(0);
+    const whole = '{"a":"ü"}\n';
+    const size = Buffer.byteLength(whole);
+    const long = "x".repeat(200_000);
+    for (const [torn, kept] of [
+      ["", ""],
+      ['{"a": 3', ""],
+      [`{"b":"${long}`, ""],
+      [`{"b":"${long}"}\n{"a"`, `{"b":"${long}"}\n`],
+      ['{"b":1}', '{"b":1}\n'],
+      ["\0\0\0", ""],
+    ] as const) {
+      await writeFile(path, whole + torn);
+      expect(await cutTornLine(path)).toBe(size + kept.length);
+      expect(await readFile(path, "utf8")).toBe(whole + kept);
+    }
+    await writeFile(path, '{"a');
+    expect(await cutTornLine(path)).toBe(0);
+    expect(await readFile(path, "utf8")).toBe("");
+    await expect(cutTornLine(root)).rejects.toThrow(root);
   });
 
   it("names the line of a fault in the middle", async () => {

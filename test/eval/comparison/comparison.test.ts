@@ -298,6 +298,24 @@ describe("kept rankings", () => {
     expect((await RankingStore.open(dir)).get("bag:80", text, 2)?.ids).toEqual(hits.slice(0, 2).map(({ id }) => id));
   });
 
+  it.each([
+    ["of a ranking", (text: string) => text.slice(0, -5)],
+    ["that names what answered", () => '{"kind":"rank'],
+  ])("are added to behind a torn line %s", async (_, tear) => {
+    const dir = await mkdtemp(join(folder, "torn-"));
+    const [first, second] = items.map(({ title }) => title) as [string, string];
+    const ask = async (text: string): Promise<void> => {
+      await recordRankings(new BagSearch(), await RankingStore.open(dir)).search([{ text }], { topK: 5 });
+    };
+    await ask(first);
+    const path = join(dir, (await readdir(dir))[0] as string);
+    await writeFile(path, tear(await readFile(path, "utf8")));
+    await ask(second);
+    await ask(first);
+    const store = await RankingStore.open(dir);
+    for (const text of [first, second]) expect(store.get("bag:80", text, 5)?.ids.length).toBeGreaterThan(0);
+  });
+
   it("are not taken from a file that is no such file", async () => {
     const dir = await mkdtemp(join(folder, "bad-"));
     await writeFile(join(dir, "x.jsonl"), '{"a": 1}\n{"b": 2}\n');
