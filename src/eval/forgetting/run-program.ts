@@ -3,6 +3,8 @@
  * folder that is deleted. It is still code that a model wrote: only run it where nothing can be lost.
  */
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,21 +19,30 @@ export interface RunLimits {
   python?: string;
 }
 
-/** Sets the limits from inside, before the program is read: they hold for it and for what it starts. */
+/**
+ * Sets the limits from inside, before the program is read: they hold for it and for what it starts. A program has no
+ * name, as in HumanEval's own harness, so that what it keeps for `__main__` isn't run. One that was run to its last line
+ * is told by a file of a name that it can't know: its exit code is 0, too, where it left before its check.
+ */
 const runner = `
-import resource, sys
+import os, resource, sys
 seconds, size = int(sys.argv[2]), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 resource.setrlimit(resource.RLIMIT_AS, (size, size))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+with open("token") as file:
+    proof = os.path.abspath(file.read())
+os.remove("token")
+os.environ.clear()
 with open(sys.argv[1]) as file:
     source = file.read()
-exec(compile(source, "program.py", "exec"), {"__name__": "__main__"})
+exec(compile(source, "program.py", "exec"), {})
+open(proof, "x").close()
 `;
 
 /**
- * Whether a program ends without an error within its limits.
+ * Whether a program runs to its last line and ends without an error, within its limits.
  * @throws EngineError `NO_PYTHON` when Python can't be started
  */
 export async function runsClean(program: string, limits: RunLimits = {}): Promise<boolean> {
@@ -40,12 +51,15 @@ export async function runsClean(program: string, limits: RunLimits = {}): Promis
   try {
     const path = join(folder, "program.py");
     await writeFile(path, program);
+    const token = randomUUID();
+    await writeFile(join(folder, "token"), token);
     const child = spawn(
       python,
       ["-I", "-S", "-c", runner, path, String(Math.ceil(seconds)), String(megabytes * 2 ** 20)],
       {
         cwd: folder,
-        env: {},
+        // Where Python is looked for. Everything else may be secret, and the program doesn't see this either.
+        env: process.env.PATH === undefined ? {} : { PATH: process.env.PATH },
         stdio: "ignore",
         // A group of its own, so that whatever it started ends with it.
         detached: true,
@@ -70,7 +84,7 @@ export async function runsClean(program: string, limits: RunLimits = {}): Promis
             ),
           ),
         );
-        child.once("close", (code) => resolve(code === 0));
+        child.once("close", (code) => resolve(code === 0 && existsSync(join(folder, token))));
       });
     } finally {
       clearTimeout(timer);

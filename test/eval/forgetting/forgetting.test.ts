@@ -1,8 +1,8 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { spawnSync } from "node:child_process";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { delimiter, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
   assembleProgram,
   extractNumber,
@@ -188,6 +188,36 @@ describe("benchmarks from files", () => {
       expect(
         await runsClean("import os; assert set(os.environ) <= {'LC_CTYPE'}; assert os.listdir('.') == ['program.py']"),
       ).toBe(true);
+    },
+  );
+
+  it.skipIf(spawnSync("python3", ["-V"]).status !== 0)(
+    "fail programs that end before their check, but not for what they keep for __main__ (skipped without python3)",
+    async () => {
+      const answer = (body: string): string => assembleProgram(item, `\`\`\`python\n${body}\n\`\`\``);
+      const wrong = "import os, sys\ndef add(a, b):\n    return a - b\n";
+      for (const end of ["sys.exit()", "os._exit(0)", 'if __name__ != "x": sys.exit(0)', "raise SystemExit"]) {
+        expect(await runsClean(answer(wrong + end)), end).toBe(false);
+      }
+      expect(await runsClean(answer("import os\ndef add(a, b):\n    os._exit(0)"))).toBe(false);
+      const right = 'def add(a, b):\n    return a + b\nif __name__ == "__main__":\n    raise SystemExit(1)';
+      expect(await runsClean(answer(right))).toBe(true);
+    },
+  );
+
+  it.skipIf(spawnSync("python3", ["-V"]).status !== 0)(
+    "are run by the Python of the PATH, and see nothing else of the environment (skipped without python3)",
+    async () => {
+      const bin = await mkdtemp(join(folder, "bin-"));
+      await writeFile(join(bin, "own-python"), '#!/bin/sh\nexec python3 "$@"\n', { mode: 0o755 });
+      vi.stubEnv("PATH", `${bin}${delimiter}${process.env.PATH}`);
+      vi.stubEnv("REC_R1_SECRET", "secret");
+      try {
+        const program = "import os; assert not os.environ; assert 'REC_R1' not in open('/proc/self/environ').read()";
+        expect(await runsClean(process.platform === "linux" ? program : "", { python: "own-python" })).toBe(true);
+      } finally {
+        vi.unstubAllEnvs();
+      }
     },
   );
 
