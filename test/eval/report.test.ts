@@ -273,12 +273,13 @@ describe("text", () => {
       "0.000",
     ]);
     expect([formatP(0.00002), formatP(0.0004), formatP(0.5)]).toEqual(["p < 0.0001", "p = 0.0004", "p = 0.500"]);
-    expect([0.25, 5, 59.6, 725, 3900].map(formatDuration)).toEqual([
+    expect([0.25, 5, 59.6, 725, 3900, 7185].map(formatDuration)).toEqual([
       "250 ms",
       "5.0 s",
       "1 min 0 s",
       "12 min 5 s",
       "1 h 5 min",
+      "2 h 0 min",
     ]);
   });
 });
