@@ -1,5 +1,5 @@
 /** `rec-r1 compare`, `forget` and `gate` on a small run: what they write, what they refuse, and what they decide. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -91,12 +91,33 @@ describe("rec-r1 compare", () => {
     expect(compared.systems.map(({ id }) => id).sort()).toEqual(["raw", "sft", "tuned"]);
   }, 60_000);
 
+  it("keeps runs and models of the same name apart", async () => {
+    for (const run of ["exp1/run", "exp2/run"]) await cp(join(folder, "run"), join(folder, run), { recursive: true });
+    await cp(join(folder, "model"), join(folder, "model2"), { recursive: true });
+    const path = join(folder, "exp2/run/config.json");
+    const manifest = JSON.parse(await readFile(path, "utf8")) as { launch: { engine: { model: string } } };
+    manifest.launch.engine.model = "model2";
+    await writeFile(path, JSON.stringify(manifest));
+    const { code, stdout, stderr } = await run(
+      ...["compare", "--run", "exp1/run", "exp2/run", "--baselines", "prompting", "--out", "twins", "--json"],
+    );
+    expect(code, stderr).toBe(0);
+    const compared = lastJson(stdout) as { systems: { id: string }[]; comparisons: { system: string }[] };
+    const ids = compared.systems.map(({ id }) => id).sort();
+    expect(ids).toEqual(["prompting:model", "prompting:model2", "raw", "tuned:exp1/run", "tuned:exp2/run"]);
+    // Each policy against every other system, and both untrained models against the raw words.
+    expect(compared.comparisons).toHaveLength(9);
+    const answers = await readRecords("twins/answers.jsonl");
+    expect(new Set(ids.map((id) => answers.filter(({ system }) => system === id).length)).size).toBe(1);
+  }, 60_000);
+
   it("refuses what it can't compare", async () => {
     for (const [args, message] of [
       [["compare"], /Which task\?/],
       [["compare", "nowhere.ts", "--run", "run"], /nowhere\.ts/],
       [["compare", ...given, "--baselines", "rm4"], /rm4/],
       [["compare", ...given, "--sft", "missing.jsonl", "--sft-into", "other"], /missing\.jsonl/],
+      [["compare", ...given, "--run", "./run"], /--run: the folder \.\/run is given twice/],
       [["compare", "--from", "run"], /run/],
     ] as const) {
       const { code, stderr, stdout } = await run(...args);

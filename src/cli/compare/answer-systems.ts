@@ -1,5 +1,4 @@
 /** Asks the systems of a comparison one after the other, so that there is only one model in memory at a time. */
-import { basename } from "node:path";
 import { ConfigError } from "../../core/errors.ts";
 import type { Engine } from "../../engines/engine.ts";
 import { prepareClassical } from "../../eval/baselines/classical.ts";
@@ -21,6 +20,7 @@ import { loadPolicy } from "../load-policy.ts";
 import { openEngine } from "../open-engine.ts";
 import { TrainPrinter } from "../train-printer.ts";
 import { createEta, type Reporter } from "../progress.ts";
+import { labelRuns } from "./run-labels.ts";
 import type { TaskExtras } from "./task-extras.ts";
 
 export interface AnswerSystemsOptions {
@@ -62,7 +62,12 @@ export interface FineTuning {
 export async function answerSystems(
   options: AnswerSystemsOptions,
 ): Promise<{ systems: AnsweredSystem<object>[]; notes: string[] }> {
-  const { task, recommender, examples, valid, extras, chosen, runs, reporter, signal } = options;
+  const { task, recommender, examples, valid, extras, chosen, runs, fineTuning, reporter, signal } = options;
+  const supervised = [...options.supervised, ...(fineTuning ? [fineTuning.runDir] : [])];
+  const labels = {
+    supervised: labelRuns(fineTuning ? "--sft-run and --sft-into" : "--sft-run", supervised),
+    runs: labelRuns("--run", runs),
+  };
   const systems: AnsweredSystem<object>[] = [];
   const notes: string[] = [];
   const ask = async (system: ComparedSystem<object>): Promise<void> => {
@@ -125,12 +130,17 @@ export async function answerSystems(
     }
   }
 
-  const trained = options.fineTuning ? [await supervise(options, options.fineTuning, notes)] : [];
-  const withEngines = [
-    ...options.supervised.map((dir) => ({ dir, usage: undefined, isSupervised: true })),
-    ...trained.map(({ runDir, usage }) => ({ dir: runDir, usage, isSupervised: true })),
-    ...runs.map((dir) => ({ dir, usage: undefined, isSupervised: false })),
-  ];
+  const usage = fineTuning ? await supervise(options, fineTuning, notes) : noUsage;
+  const withEngines = await Promise.all(
+    [
+      ...supervised.map((dir, i) => ({ dir, label: labels.supervised[i] as string, isSupervised: true })),
+      ...runs.map((dir, i) => ({ dir, label: labels.runs[i] as string, isSupervised: false })),
+    ].map(async (run) => {
+      const { config, launch } = await readManifest(run.dir);
+      return { ...run, config: config as TrainConfig, engineConfig: engineConfigSchema.parse(launch.engine) };
+    }),
+  );
+  const models = new Set(withEngines.map(({ engineConfig }) => engineConfig.model));
   if (options.prompting && withEngines.length === 0) {
     const engine = await openEngine(options.engine, { seed: options.config.seed, reporter, signal });
     try {
@@ -140,26 +150,23 @@ export async function answerSystems(
     }
   }
   const prompted = new Set<string>();
-  for (const { dir, usage, isSupervised } of withEngines) {
-    const manifest = await readManifest(dir);
-    const config = manifest.config as TrainConfig;
-    const engineConfig = engineConfigSchema.parse(manifest.launch.engine);
+  for (const { dir, label, isSupervised, config, engineConfig } of withEngines) {
     const engine = await openEngine(engineConfig, { seed: config.seed, reporter, signal });
     try {
-      if (options.prompting && !prompted.has(engineConfig.model)) {
-        prompted.add(engineConfig.model);
-        await ask(untrained(options, config, engine));
+      const { model } = engineConfig;
+      if (options.prompting && !prompted.has(model)) {
+        prompted.add(model);
+        await ask(untrained(options, config, engine, models.size > 1 ? model : ""));
       }
       const step = await loadPolicy(engine, dir, "best", reporter);
-      const label =
-        withEngines.filter((other) => other.isSupervised === isSupervised).length > 1 ? ` ${basename(dir)}` : "";
-      const preparation: Usage = addUsage({ ...noUsage, seconds: await wallSeconds(dir) }, usage ?? noUsage);
+      const isFresh = isSupervised && dir === fineTuning?.runDir;
+      const preparation = addUsage({ ...noUsage, seconds: await wallSeconds(dir) }, isFresh ? usage : noUsage);
       const { lengthCost, lengthFreeWords, seed } = config;
       await ask(
         modelSystem(
           {
-            id: isSupervised ? `sft${label && `:${basename(dir)}`}` : `tuned${label && `:${basename(dir)}`}`,
-            name: `${isSupervised ? "supervised" : "tuned policy"}${label}, step ${step}`,
+            id: `${isSupervised ? "sft" : "tuned"}${label && `:${label}`}`,
+            name: `${isSupervised ? "supervised" : "tuned policy"}${label && ` ${label}`}, step ${step}`,
             family: isSupervised ? "supervised" : "policy",
             settings: { run: dir, step, seed, ...(lengthCost > 0 ? { lengthCost, lengthFreeWords } : {}) },
             preparation,
@@ -174,11 +181,17 @@ export async function answerSystems(
   return { systems, notes };
 }
 
-function untrained(options: AnswerSystemsOptions, config: TrainConfig, engine: Engine): ComparedSystem<object> {
+/** @param label tells it from other untrained models */
+function untrained(
+  options: AnswerSystemsOptions,
+  config: TrainConfig,
+  engine: Engine,
+  label = "",
+): ComparedSystem<object> {
   return modelSystem(
     {
-      id: "prompting",
-      name: "prompting, untrained",
+      id: `prompting${label && `:${label}`}`,
+      name: `prompting${label && ` ${label}`}, untrained`,
       family: "prompting",
       settings: { model: String(engine.description.model ?? "") },
     },
@@ -219,7 +232,7 @@ async function supervise(
   options: AnswerSystemsOptions,
   { source, runDir, n, minutes }: FineTuning,
   notes: string[],
-): Promise<{ runDir: string; usage: Usage }> {
+): Promise<Usage> {
   const { task, recommender, extras, reporter, signal, runs } = options;
   const manifest = runs[0] === undefined ? undefined : await readManifest(runs[0]);
   const config = (manifest?.config as TrainConfig | undefined) ?? options.config;
@@ -277,7 +290,7 @@ async function supervise(
       launch: { ...(manifest?.launch ?? {}), engine: engineConfig, supervised: source },
       onEvent: new TrainPrinter(reporter).onEvent,
     });
-    return { runDir, usage };
+    return usage;
   } finally {
     await engine.close();
   }
