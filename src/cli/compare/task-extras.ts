@@ -1,6 +1,7 @@
 /** What a task file may export for comparisons, besides its task and its recommender. */
 import { TaskError } from "../../core/errors.ts";
 import type { Engine } from "../../engines/engine.ts";
+import { classicalNames } from "../../eval/baselines/classical.ts";
 import type { RecommenderVariant } from "../../eval/baselines/classical.ts";
 import type { Prices } from "../../eval/comparison/system.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
@@ -30,10 +31,13 @@ export interface TaskExtras {
   slices: Readonly<Record<string, (example: object) => boolean>>;
 }
 
+/** What `--baselines` has a meaning for, and ids of systems that are no baselines. */
+const takenNames = ["raw", ...classicalNames, "prompting", "classical", "all", "none", "sft", "tuned"];
+
 /**
  * Reads the exports `variants` (a list of `{ name, open }`), `baselines`, `models` (functions of the context, by name)
  * and `slices` (functions of the example, by name).
- * @throws TaskError `BAD_TASK_FILE` where one has another shape
+ * @throws TaskError `BAD_TASK_FILE` where one has another shape, or a baseline or model a name that is taken
  */
 export function readExtras({ exports, path }: LoadedTask, context: TaskContext): TaskExtras {
   const bad = (what: string): TaskError => new TaskError("BAD_TASK_FILE", `${path}: ${what}`, { details: { path } });
@@ -72,6 +76,10 @@ export function readExtras({ exports, path }: LoadedTask, context: TaskContext):
         },
       ]),
     );
+  // Systems are found by their names, so that two with one name would have each other's figures.
+  const names = [baselines, models].flatMap((value) => Object.keys(value ?? {}));
+  const taken = names.find((name, i) => takenNames.includes(name) || names.indexOf(name) < i);
+  if (taken !== undefined) throw bad(`the name "${taken}" of a baseline or model is taken; choose another one.`);
   return {
     variants: listed as RecommenderVariant[],
     baselines: opening<RecommenderBaseline>(
