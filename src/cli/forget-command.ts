@@ -73,8 +73,7 @@ async function runForget(runs: readonly string[], flags: ForgetFlags): Promise<v
     );
   }
   const notes: string[] = [];
-  const choices = [];
-  for (const path of flags.mmlu) choices.push(...(await readChoices(path, limit)));
+  const choices = (await Promise.all(flags.mmlu.map((path) => readChoices(path, limit)))).flat();
   const programs = flags.humaneval === undefined ? undefined : await readPrograms(flags.humaneval, limit);
   if (programs && !flags.allowCode)
     notes.push(`HumanEval: ${programs.length} items parsed, none run: that needs --allow-code.`);

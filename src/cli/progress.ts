@@ -4,6 +4,7 @@
  * minute, the status as one.
  */
 import { fitToWidth } from "../core/display-width.ts";
+import { valueRange } from "../core/value-range.ts";
 
 /** Where progress goes; stdout is left to results. */
 export interface ReporterStream {
@@ -116,7 +117,7 @@ const bars = "▁▂▃▄▅▆▇█";
 
 /** Values as a row of bars from the lowest to the highest of them; an empty text for none. */
 export function drawSparkline(values: readonly number[]): string {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = valueRange(values);
   return values
     .map((value) => bars[high > low ? Math.round(((value - low) / (high - low)) * (bars.length - 1)) : 0])
     .join("");
@@ -133,8 +134,8 @@ export interface CurvePoint {
  */
 export function drawCurve(points: readonly CurvePoint[], { width = 60, height: rowsAsked = 8 } = {}): string {
   if (points.length === 0) return "";
-  const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
-  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const [left, right] = valueRange(points.map(({ x }) => x));
+  const [low, high] = valueRange(points.map(({ y }) => y));
   const height = high > low ? rowsAsked : 1;
   const columns = Array.from({ length: width }, (): number[] => []);
   for (const { x, y } of points) {

@@ -97,11 +97,11 @@ export function splitItems<T, P extends string>(
     left = left.filter((group) => {
       if (group.length > room) return true;
       room -= group.length;
-      result[name].push(...group);
+      for (const item of group) result[name].push(item);
       return false;
     });
   }
   const rest = names.find((name) => parts[name] === "rest");
-  if (rest !== undefined) result[rest].push(...left.flat());
+  if (rest !== undefined) result[rest] = left.flat();
   return result;
 }

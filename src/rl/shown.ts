@@ -115,11 +115,15 @@ export function collectShown<E extends object>(
 ): { onFound: (found: readonly FoundAnswer<E>[]) => void; records: () => Promise<ShownRecord[]> } {
   const all: FoundAnswer<E>[] = [];
   return {
-    onFound: (found) =>
-      void all.push(...found.map((answer) => ({ ...answer, hits: answer.hits?.slice(0, recordHits) ?? null }))),
+    onFound: (found) => {
+      for (const answer of found) all.push({ ...answer, hits: answer.hits?.slice(0, recordHits) ?? null });
+    },
     records: async () => {
       const records: ShownRecord[] = [];
-      await new ShownLog(task, { recordHits, write: async (some) => void records.push(...some) }).add(all);
+      const write = async (some: readonly ShownRecord[]): Promise<void> => {
+        for (const record of some) records.push(record);
+      };
+      await new ShownLog(task, { recordHits, write }).add(all);
       return records;
     },
   };

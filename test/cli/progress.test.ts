@@ -225,6 +225,9 @@ describe("drawing", () => {
       ).split("\n"),
     ).toHaveLength(3);
     expect(drawCurve([])).toBe("");
+    const long = Array.from({ length: 200_000 }, (_, x) => ({ x, y: x % 2 }));
+    expect(drawCurve(long, { width: 11 }).split("\n").at(-1)).toMatch(/^ +0 *199999$/);
+    expect(drawSparkline(long.map(({ y }) => y))).toHaveLength(200_000);
   });
 
   it("writes durations for people", () => {

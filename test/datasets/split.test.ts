@@ -14,6 +14,14 @@ describe("splitItems", () => {
     expect([...split.test, ...split.valid, ...split.train].sort((a, b) => a - b)).toEqual(items);
   });
 
+  it("divides more items than a call has room for, alone and in one group", () => {
+    const many = Array.from({ length: 300_000 }, (_, i) => i);
+    expect(splitItems(many, { test: 1000, train: "rest" }, { seed: 1 }).train).toHaveLength(299_000);
+    const options = { seed: 1, keysOf: () => ["same"] };
+    expect(splitItems(many, { train: 300_000 }, options).train).toHaveLength(300_000);
+    expect(splitItems(many, { train: "rest" }, options).train).toHaveLength(300_000);
+  });
+
   it("refuses sizes that can't be", () => {
     expect(() => splitItems(items, { a: 60, b: 0.5 }, { seed: 1 })).toThrowError(/ask for 110 items \(a 60, b 50\)/);
     expect(() => splitItems(items, { a: "rest", b: "rest" }, { seed: 1 })).toThrowError(/a, b are all "rest"/);

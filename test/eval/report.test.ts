@@ -320,11 +320,12 @@ describe("charts", () => {
     }
   });
 
-  it("draws one point, and none", () => {
+  it("draws one point, none, and more than a call has room for", () => {
     const draw = (points: { x: number; y: number }[]): string =>
       drawLineChart({ label: "x", xLabel: "step", points, describe: () => "here" }).text;
     expect(draw([{ x: 0, y: 0 }])).not.toMatch(/NaN|Infinity/);
     expect(draw([])).not.toMatch(/NaN|Infinity/);
+    expect(draw(Array.from({ length: 150_000 }, (_, x) => ({ x, y: x % 2 })))).not.toMatch(/NaN|Infinity/);
   });
 });
 

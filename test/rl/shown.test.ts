@@ -108,6 +108,14 @@ describe("the log of what is shown", () => {
     expect((await records()).map(({ id }) => id)).toEqual(["q", "old", "new", "third"]);
   });
 
+  it("are collected of more answers than a call has room for", async () => {
+    const { onFound, records } = collectShown(makeTask());
+    const example = { id: "q", example: { id: "q", query: "thing", relevant: [] } };
+    const answer = { example, completion: null, query: "x", hits: [] };
+    onFound(Array.from({ length: 150_000 }, (_, i) => ({ ...answer, sample: 0, hits: [{ id: String(i), score: 1 }] })));
+    expect(await records()).toHaveLength(150_001);
+  });
+
   it("orders relevant ids by gain and falls back to the prompt", () => {
     const task = makeTask({ raw: () => null });
     const example = { query: "x", relevant: { low: 1, none: 0, high: 3 } };

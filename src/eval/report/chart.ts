@@ -1,4 +1,5 @@
 /** Line charts and interval plots as inline SVG, styled by the page's classes. Knows numbers and labels only. */
+import { valueRange } from "../../core/value-range.ts";
 import { formatScore, html, type Html } from "./html.ts";
 
 export interface ChartPoint {
@@ -51,11 +52,11 @@ export function averagePoints(points: readonly ChartPoint[], window: number): Ch
 export function drawLineChart(chart: LineChart): Html {
   const points = chart.points.filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y));
   const references = (chart.references ?? []).filter(({ value }) => Number.isFinite(value));
-  const ys = [...points.map(({ y }) => y), ...references.map(({ value }) => value)];
-  const lowest = Math.min(...ys);
-  const yTicks = chooseTicks(lowest >= 0 ? 0 : lowest, Math.max(...ys, 0));
-  const xTicks = chooseTicks(0, Math.max(...points.map(({ x }) => x), 1)).filter(Number.isInteger);
-  const xEnd = Math.max(xTicks.at(-1) ?? 1, ...points.map(({ x }) => x));
+  const [lowest, highest] = valueRange([...points.map(({ y }) => y), ...references.map(({ value }) => value)]);
+  const yTicks = chooseTicks(lowest >= 0 ? 0 : lowest, Math.max(highest, 0));
+  const [, farthest] = valueRange(points.map(({ x }) => x));
+  const xTicks = chooseTicks(0, Math.max(farthest, 1)).filter(Number.isInteger);
+  const xEnd = Math.max(xTicks.at(-1) ?? 1, farthest);
   const [yStart, yEnd] = [yTicks[0] ?? 0, yTicks.at(-1) ?? 1];
   const place = (point: ChartPoint): { left: number; top: number } => ({
     left: round(margin.left + (point.x / xEnd) * plotWidth),
