@@ -8,7 +8,7 @@ import { readJsonl, readLines, type ReadLinesOptions } from "../core/data-lines.
 import { DataError } from "../core/errors.ts";
 import type { Qrels } from "../ranking/judgments.ts";
 import { readCsv } from "./csv.ts";
-import { idOf, numberOf, RowFault, textOf } from "./fields.ts";
+import { idOf, numberOf, RowFault } from "./fields.ts";
 import { RowCounter, type DropOptions } from "./load-report.ts";
 import { readQrels } from "./trec.ts";
 import type { SearchExample } from "./task-examples.ts";
@@ -109,7 +109,7 @@ function toExamples(
     counter.read();
     row++;
     const query = queries.get(id);
-    if (query === undefined) {
+    if (query === undefined || query.trim() === "") {
       counter.drop("a judged query has no text", row);
       continue;
     }
@@ -117,7 +117,7 @@ function toExamples(
       counter.filter("queries without anything relevant");
       continue;
     }
-    examples.push({ id, query: textOf({ query }, "query"), relevant: Object.fromEntries(gains) });
+    examples.push({ id, query, relevant: Object.fromEntries(gains) });
   }
   return counter.finish(examples, options);
 }

@@ -1,11 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parquetWriteFile } from "hyparquet-writer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   readAmazonC4,
+  readBeir,
   readCsv,
   readEsci,
   readHistoryFile,
@@ -16,6 +17,7 @@ import {
   readRows,
   readSearchFile,
   readTopics,
+  readTrecCollection,
   recogniseFile,
   reportOf,
   selectSetting,
@@ -289,6 +291,21 @@ describe("the rest", () => {
       ],
       completion: "<answer>a</answer>",
     });
+  });
+
+  it("counts judged queries of a collection whose text is absent or blank", async () => {
+    await mkdir(join(folder, "beir/qrels"), { recursive: true });
+    const judged = ["a", "b", "c", "d"].map((id) => `${id}\titem-${id}\t1\n`).join("");
+    await textFile("beir/qrels/test.tsv", `query-id\tcorpus-id\tscore\n${judged}`);
+    const texts = { a: "red pen", b: " ", c: "" };
+    const queries = Object.entries(texts).map(([_id, text]) => `${JSON.stringify({ _id, text })}\n`);
+    await textFile("beir/queries.jsonl", queries.join(""));
+    const examples = await readBeir(join(folder, "beir"), "test", { maxDroppedShare: 0.8 });
+    expect(examples).toEqual([{ id: "a", query: "red pen", relevant: { "item-a": 1 } }]);
+    expect(reportOf(examples)?.dropped).toEqual([{ reason: "a judged query has no text", count: 3, rows: [2, 3, 4] }]);
+    await expect(readBeir(join(folder, "beir"), "test")).rejects.toMatchObject({ code: "DATA_TOO_MANY_DROPPED" });
+    const [topics, qrels] = [await textFile("t.tsv", "1\tink\n2\t\n"), await textFile("t.qrels", "1 0 x 1\n2 0 y 1\n")];
+    expect(await readTrecCollection(topics, qrels, { maxDroppedShare: 0.5 })).toHaveLength(1);
   });
 
   it("reads topics in both forms", async () => {
