@@ -2,6 +2,7 @@
  * Rows of a data file whatever its format: parquet, JSON Lines, one JSON document, CSV or TSV, told apart by content and
  * not by name. Knows nothing of what the rows mean.
  */
+import { constants } from "node:buffer";
 import { open, readFile, stat } from "node:fs/promises";
 import { readJsonl, toDataError, type JsonLine, type JsonObject, type ReadLinesOptions } from "../core/data-lines.ts";
 import { DataError, throwIfAborted } from "../core/errors.ts";
@@ -17,8 +18,8 @@ export interface ReadRowsOptions extends ReadLinesOptions {
   columns?: readonly string[];
 }
 
-/** A JSON document is read whole; a larger file has to come as JSON Lines or parquet. */
-const largestDocumentBytes = 1 << 30;
+/** A JSON document is read whole, into one string; a file that may not fit has to come as JSON Lines or parquet. */
+const largestDocumentBytes = constants.MAX_STRING_LENGTH;
 
 /**
  * The format of a data file by its first bytes.
@@ -74,14 +75,19 @@ export async function* readRows(path: string, options: ReadRowsOptions = {}): As
 
 /**
  * A JSON file's value, read whole.
- * @throws DataError when the file can't be read, is larger than 1 GiB, not UTF-8 or not JSON. @throws AbortError
+ * @throws DataError when the file can't be read, is larger than a string can be, not UTF-8 or not JSON. @throws AbortError
  */
 export async function readJsonFile(path: string, signal?: AbortSignal): Promise<unknown> {
   throwIfAborted(signal);
   let bytes: Buffer;
   try {
-    if ((await stat(path)).size > largestDocumentBytes) {
-      throw new DataError("DATA_TOO_LARGE", `${path}: a JSON document of more than 1 GiB. Write it as JSON Lines.`);
+    const { size } = await stat(path);
+    if (size > largestDocumentBytes) {
+      throw new DataError(
+        "DATA_TOO_LARGE",
+        `${path}: a JSON document of ${size} bytes; a string holds ${largestDocumentBytes} at most. Write it as JSON Lines.`,
+        { details: { path } },
+      );
     }
     bytes = await readFile(path);
   } catch (cause) {

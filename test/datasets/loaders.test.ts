@@ -1,5 +1,6 @@
+import { constants } from "node:buffer";
 import { readFileSync, writeFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parquetWriteFile } from "hyparquet-writer";
@@ -312,6 +313,15 @@ describe("the rest", () => {
     const sgml = "<top>\n<num> Number: 301\n<title> International\nCrime\n<desc> x\n</top>\n";
     expect(await readTopics(await textFile("topics.txt", sgml))).toEqual(new Map([["301", "International Crime"]]));
     expect(await readTopics(await textFile("topics.tsv", "7\tred pen\n"))).toEqual(new Map([["7", "red pen"]]));
+  });
+
+  it("refuses a JSON document that doesn't fit into a string", async () => {
+    const path = await textFile("large.json", "[");
+    await truncate(path, constants.MAX_STRING_LENGTH + 1);
+    await expect(collect(readRows(path))).rejects.toMatchObject({
+      code: "DATA_TOO_LARGE",
+      message: expect.stringContaining(`a string holds ${constants.MAX_STRING_LENGTH} at most`) as string,
+    });
   });
 
   it("says what an unknown file has", async () => {

@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:buffer";
+import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -112,6 +113,16 @@ describe("OpenSearch judgment lists", () => {
 });
 
 describe("UBI events", () => {
+  it("are read as lines where they don't fit into a string", async () => {
+    const path = await file("large.jsonl", `${JSON.stringify({ action_name: "click" })}\n`);
+    // The rest is a hole, which takes no room on the disk and is one long line.
+    await truncate(path, constants.MAX_STRING_LENGTH + 1);
+    await expect(readUbiEvents(path, { maxLineBytes: 1000 })).rejects.toMatchObject({
+      code: "DATA_LINE_TOO_LONG",
+      message: expect.stringContaining("line 2") as string,
+    });
+  });
+
   const event = (action: string, item: string, ordinal: number | null, more: object = {}) => ({
     action_name: action,
     query_id: "id-1",
