@@ -1,5 +1,4 @@
 /** `rec-r1 eval`: a run's policy against the raw words, the untrained policy and other runs, on the same queries. */
-import { basename } from "node:path";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { ConfigError } from "../core/errors.ts";
@@ -21,6 +20,7 @@ import { openEngine } from "./open-engine.ts";
 import { openRun } from "./open-run.ts";
 import { parseCount } from "./options.ts";
 import { Reporter } from "./progress.ts";
+import { labelRuns } from "./run-labels.ts";
 
 interface EvalFlags {
   split: string;
@@ -60,6 +60,7 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
   const samples = parseCount(flags.samples, "--samples");
   await readManifest(runDir);
   for (const other of flags.against) await readManifest(other);
+  const labels = labelRuns("--against", flags.against);
   const reporter = new Reporter();
   const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
   const { signal } = interrupt;
@@ -77,8 +78,9 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
     const systems: System[] = [{ id: "raw", name: "raw words", evaluation: await evaluateRaw(common) }];
     const run = { ...common, samples, reporter };
     systems.push(...(await evaluateRun(runDir, run, { checkpoint: flags.checkpoint, withUntrained: true })));
-    for (const other of flags.against) {
-      systems.push(...(await evaluateRun(other, run, { checkpoint: "best", withUntrained: false })));
+    for (const [i, other] of flags.against.entries()) {
+      const label = labels[i] as string;
+      systems.push(...(await evaluateRun(other, run, { checkpoint: "best", withUntrained: false, label })));
     }
     reporter.clear();
     for (const { id, evaluation } of systems.slice(0, 3)) {
@@ -107,7 +109,7 @@ interface RunOptions extends EvaluateOptions<object> {
 async function evaluateRun(
   dir: string,
   { samples, reporter, ...options }: RunOptions,
-  { checkpoint, withUntrained }: { checkpoint: string; withUntrained: boolean },
+  { checkpoint, withUntrained, label }: { checkpoint: string; withUntrained: boolean; label?: string },
 ): Promise<System[]> {
   const manifest = await readManifest(dir);
   const config = manifest.config as TrainConfig;
@@ -131,7 +133,7 @@ async function evaluateRun(
     const step = await loadPolicy(engine, dir, checkpoint, reporter);
     const evaluation = await evaluate(`step ${step}`);
     if (withUntrained) systems.push({ id: "tuned", name: `tuned, step ${step}`, evaluation });
-    else systems.push({ id: dir, name: `${basename(dir)}, step ${step}`, evaluation });
+    else systems.push({ id: dir, name: `${label}, step ${step}`, evaluation });
     return systems;
   } finally {
     await engine.close();

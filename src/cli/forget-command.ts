@@ -1,6 +1,5 @@
 /** `rec-r1 forget`: general ability of a model before and after it was trained, by reinforcement or with supervision. */
 import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { describeFileError, writeFileAtomic } from "../core/atomic-write.ts";
@@ -19,6 +18,7 @@ import { loadPolicy } from "./load-policy.ts";
 import { openEngine } from "./open-engine.ts";
 import { parseCount } from "./options.ts";
 import { printable, Reporter } from "./progress.ts";
+import { labelRuns } from "./run-labels.ts";
 
 interface ForgetFlags {
   ifeval?: string;
@@ -61,6 +61,7 @@ async function runForget(runs: readonly string[], flags: ForgetFlags): Promise<v
   const seed = parseCount(flags.seed, "--seed");
   const limit = parseCount(flags.limit, "--limit");
   const maxTokens = Math.max(1, parseCount(flags.maxTokens, "--max-tokens"));
+  const labels = labelRuns("rec-r1 forget", runs);
   const manifests = await Promise.all(
     runs.map(async (dir) => ({ dir, config: engineConfigSchema.parse((await readManifest(dir)).launch.engine) })),
   );
@@ -102,7 +103,7 @@ async function runForget(runs: readonly string[], flags: ForgetFlags): Promise<v
     reporter.line("measuring the base model");
     const before = await measureAbility(base, options);
     const policies: ForgettingReport["policies"] = [{ name: "base", measures: withBase(before, undefined) }];
-    for (const { dir, config } of manifests) {
+    for (const [i, { dir, config }] of manifests.entries()) {
       const engine = await open(config);
       try {
         const step = await loadPolicy(engine, dir, flags.checkpoint, reporter);
@@ -113,7 +114,7 @@ async function runForget(runs: readonly string[], flags: ForgetFlags): Promise<v
         const measures = withBase(after, before);
         measures["KL(policy ‖ base), nats/token"] = { ...fromBase, base: null };
         measures["KL(base ‖ policy), nats/token"] = { ...toBase, base: null };
-        policies.push({ name: `${basename(dir)}, step ${step}`, measures });
+        policies.push({ name: `${labels[i]}, step ${step}`, measures });
       } finally {
         await engine.close();
       }

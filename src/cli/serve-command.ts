@@ -6,6 +6,7 @@ import { listenForInterrupt } from "../core/abort.ts";
 import { makeFolder } from "../core/atomic-write.ts";
 import { resolveConfig } from "../core/config.ts";
 import { ConfigError } from "../core/errors.ts";
+import { cutTornLine } from "../core/json-lines.ts";
 import type { GateFigures, RewriteGate } from "../eval/rewrite-gate.ts";
 import { isCached } from "../recommenders/cached.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
@@ -217,6 +218,7 @@ async function openShadowLog(
   const { ShadowLog } = await import("../server/serve/shadow-log.ts");
   const path = shadowLog ?? join(runDir, "serve", "shadow.jsonl");
   await makeFolder(dirname(path));
+  await cutTornLine(path);
   return new ShadowLog(path, (error) => onWarning(`${path}: ${(error as Error).message}`));
 }
 

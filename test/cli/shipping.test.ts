@@ -77,6 +77,8 @@ describe("rec-r1 serve", () => {
     const kept = await readFile(join(run, "serve/gate.json"), "utf8");
     const answers = await readdir(join(folder, "answers"));
     expect(answers).toHaveLength(1);
+    // As a machine leaves it that went down in the middle of a write.
+    await writeFile(join(run, "serve/shadow.jsonl"), '{"rawQu');
 
     const { url, stop, output } = await serve("--checkpoint", "last", "--shadow", "--time-limit-ms", "60000");
     expect(await post(`${url}/search`, { query: "b", topK: 3 })).toMatchObject({

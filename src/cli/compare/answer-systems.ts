@@ -20,7 +20,7 @@ import { loadPolicy } from "../load-policy.ts";
 import { openEngine } from "../open-engine.ts";
 import { TrainPrinter } from "../train-printer.ts";
 import { createEta, type Reporter } from "../progress.ts";
-import { labelRuns } from "./run-labels.ts";
+import { labelRuns } from "../run-labels.ts";
 import type { TaskExtras } from "./task-extras.ts";
 
 export interface AnswerSystemsOptions {
@@ -64,9 +64,11 @@ export async function answerSystems(
 ): Promise<{ systems: AnsweredSystem<object>[]; notes: string[] }> {
   const { task, recommender, examples, valid, extras, chosen, runs, fineTuning, reporter, signal } = options;
   const supervised = [...options.supervised, ...(fineTuning ? [fineTuning.runDir] : [])];
+  const labelled = (option: string, dirs: readonly string[]): string[] =>
+    dirs.length > 1 ? labelRuns(option, dirs) : dirs.map(() => "");
   const labels = {
-    supervised: labelRuns(fineTuning ? "--sft-run and --sft-into" : "--sft-run", supervised),
-    runs: labelRuns("--run", runs),
+    supervised: labelled(fineTuning ? "--sft-run and --sft-into" : "--sft-run", supervised),
+    runs: labelled("--run", runs),
   };
   const systems: AnsweredSystem<object>[] = [];
   const notes: string[] = [];

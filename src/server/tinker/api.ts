@@ -383,7 +383,11 @@ export class TinkerApi {
     const data = long.map((prompt) => ({ prompt: prompt.slice(0, 1), completion: prompt.slice(1) }));
     const found = data.length > 0 ? await this.policies.logprobs(samplerId, data) : [];
     const byPrompt = new Map(long.map((prompt, i) => [prompt, found[i] as Float32Array]));
-    return prompts.map((prompt) => Float32Array.of(Number.NaN, ...(byPrompt.get(prompt) ?? [])));
+    return prompts.map((prompt) => {
+      const scored = new Float32Array(prompt.length).fill(Number.NaN);
+      scored.set(byPrompt.get(prompt) ?? [], Math.min(1, prompt.length));
+      return scored;
+    });
   }
 
   private async retrieve({ headers, ...request }: ApiRequest): Promise<ApiResponse> {

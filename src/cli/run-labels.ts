@@ -1,10 +1,9 @@
-/** What tells the runs of a comparison apart: in tables, and in the ids that figures and kept answers are found by. */
+/** What tells several runs apart: in tables, and in the ids that figures and kept answers are found by. */
 import { resolve, sep } from "node:path";
-import { ConfigError } from "../../core/errors.ts";
+import { ConfigError } from "../core/errors.ts";
 
 /**
- * A label for each run folder: the last part of its path, or as many of its last parts as no other folder ends with; an
- * empty one where there is only one folder.
+ * A label for each run folder: the last part of its path, or as many of its last parts as no other folder ends with.
  * @param options what the folders were given by, such as `--run`
  * @throws ConfigError where a folder is given twice
  */
@@ -14,7 +13,6 @@ export function labelRuns(options: string, folders: readonly string[]): string[]
   if (again >= 0) {
     throw new ConfigError("BAD_OPTION", `${options}: the folder ${folders[again]} is given twice; give it once.`);
   }
-  if (folders.length === 1) return [""];
   const parts = paths.map((path) => path.split(sep).filter((part) => part !== ""));
   const tail = (path: readonly string[], length: number): string => path.slice(-length).join("/");
   return parts.map((own) => {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { labelRuns } from "../../../src/cli/compare/run-labels.ts";
+import { labelRuns } from "../../src/cli/run-labels.ts";
 
 describe("labels of runs", () => {
   it.each([
-    [["runs/one"], [""]],
+    [["runs/one/"], ["one"]],
     [
       ["runs/one", "runs/two"],
       ["one", "two"],
