@@ -46,7 +46,12 @@ const serveSchema = z.object({
   maxQueue: z.number().int().min(1).default(64).describe("requests that may wait for the model; beyond: the raw query"),
   maxBatch: z.number().int().min(1).default(16).describe("requests that the model answers in one call"),
   cacheEntries: z.number().int().min(0).default(10_000).describe("rewrites remembered"),
-  hitCacheSeconds: z.number().min(1).default(60).describe("how long the recommender's answers are remembered"),
+  hitCacheSeconds: z
+    .number()
+    .min(1)
+    .max(1_000_000)
+    .default(60)
+    .describe("how long the recommender's answers are remembered"),
   rate: z.number().min(1).default(200).describe("requests a second that one address may make for good"),
   threads: z.number().int().min(1).optional().describe("CPU threads; default: as the run says"),
   name: z.string().optional().describe("the model's name in the OpenAI API; default: the run folder's"),
@@ -91,6 +96,13 @@ async function runServe(runDir: string, flags: ServeFlags, command: Command): Pr
     throw new ConfigError(
       "TOKEN_NEEDED",
       `--host ${config.host}: other machines could ask. Set a token that they must bring: ${config.tokenEnv}=… rec-r1 serve …`,
+    );
+  }
+  for (const origin of flags.allowOrigin) {
+    if (URL.canParse(origin) && new URL(origin).origin === origin) continue;
+    throw new ConfigError(
+      "BAD_OPTION",
+      `--allow-origin ${origin}: expected what browsers send, such as https://shop.example: no path, no slash at the end.`,
     );
   }
   const reporter = new Reporter();

@@ -125,7 +125,9 @@ async function runTrain(file: string, flags: TrainFlags, command: Command): Prom
     await trackers?.close(error instanceof AbortError ? "stopped" : "failed");
     if (runDir === undefined) throw error;
     const goOn = `rec-r1 train ${quoteForShell(file)} --run ${quoteForShell(runDir)} --resume`;
-    if (error instanceof AbortError) throw new AbortError(`Stopped. Go on with: ${goOn}`);
+    if (error instanceof AbortError) {
+      throw new AbortError(hasBegun || flags.resume ? `Stopped. Go on with: ${goOn}` : "Stopped before the run began.");
+    }
     if (hasBegun) reporter.line(`The run is kept up to its last checkpoint. Go on with: ${goOn}`);
     throw error;
   } finally {

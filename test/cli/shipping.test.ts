@@ -105,6 +105,9 @@ describe("rec-r1 serve", () => {
     [["serve", "nowhere"], /nowhere is not a run folder/],
     [["serve", "RUN", "--host", "0.0.0.0"], /Set a token.*REC_R1_SERVE_TOKEN/],
     [["serve", "RUN", "--port", "99999"], /--port/],
+    [["serve", "RUN", "--allow-origin", "https://shop.example/"], /no slash at the end/],
+    [["serve", "RUN", "--allow-origin", "shop.example"], /such as https:\/\/shop\.example/],
+    [["serve", "RUN", "--hit-cache-seconds", "31536000"], /hit-cache-seconds/],
     [["serve", "RUN", "--checkpoint", "99"], /no checkpoint/],
   ])("says what is wrong with %j", async (args, message) => {
     const { code, stderr } = await runInProcess(...args.map((arg) => (arg === "RUN" ? run : arg)));

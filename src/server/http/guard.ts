@@ -19,7 +19,7 @@ export interface GuardOptions {
   cookieName?: string;
   /** Further names that the Host header may have, without a port. */
   allowedHosts?: readonly string[];
-  /** Origins (`https://shop.example`) besides the server's own whose pages may ask. */
+  /** Origins (`https://shop.example`) besides the server's own whose pages may ask; CORS headers are the server's part. */
   allowedOrigins?: readonly string[];
   /** Requests of one sender. Default 50 a second, 200 at once. */
   rate?: { perSecond: number; burst: number };
@@ -45,7 +45,8 @@ export function makeGuard(options: GuardOptions): Guard {
     const { headers } = request;
     checkHost(headers.host, names, isLoopback(host));
     checkSite(request, allowedOrigins);
-    if (token && !isSameSecret(secretOf(headers, cookieName), token)) {
+    // What a browser asks before a page does comes without the token.
+    if (token && !isPreflight(request, allowedOrigins) && !isSameSecret(secretOf(headers, cookieName), token)) {
       throw new HttpError(401, "UNAUTHORIZED", "Wrong or missing token.", { "www-authenticate": "Bearer" });
     }
   };
@@ -73,6 +74,20 @@ export function checkHost(
   );
 }
 
+/** Whether a request comes from a page of an origin that was let in by name. */
+export function isAllowedOrigin(origin: string | undefined, allowedOrigins: readonly string[] = []): boolean {
+  return origin !== undefined && allowedOrigins.includes(origin);
+}
+
+/** Whether a browser asks what a page of an origin that was let in may send (a CORS preflight). */
+export function isPreflight(
+  { headers, method }: Pick<IncomingMessage, "headers" | "method">,
+  allowedOrigins: readonly string[] = [],
+): boolean {
+  const asks = method === "OPTIONS" && headers["access-control-request-method"] !== undefined;
+  return asks && isAllowedOrigin(headers.origin, allowedOrigins);
+}
+
 /** Refuses what a page of another site asks, but for links that lead here. @throws HttpError 403 `CROSS_SITE` */
 export function checkSite(
   { headers, method }: Pick<IncomingMessage, "headers" | "method">,
@@ -80,7 +95,7 @@ export function checkSite(
 ): void {
   const { origin } = headers;
   const site = headers["sec-fetch-site"];
-  if (origin !== undefined && allowedOrigins.includes(origin)) return;
+  if (isAllowedOrigin(origin, allowedOrigins)) return;
   const refuse = (): never => {
     throw new HttpError(403, "CROSS_SITE", "Requests from pages of other sites are refused.");
   };

@@ -1,6 +1,7 @@
 /** Chat completions in the shapes of OpenAI's API, from the served policy. */
 import { randomBytes, randomInt } from "node:crypto";
 import type { ChatMessage, Engine, GrowingSample, SamplingParams, TokenIds } from "../../engines/engine.ts";
+import { ModelError } from "../../core/errors.ts";
 import { encodeMessages } from "../../rl/prompt.ts";
 import { HttpError } from "../http/http-error.ts";
 import type { Batcher } from "./batcher.ts";
@@ -22,6 +23,17 @@ export interface ChatOptions {
   now?: () => number;
 }
 
+/** @throws HttpError 400 `CHAT_TEMPLATE_FAILED` for messages that the model has no form for, such as turns out of order */
+function encodeConversation({ tokenizer }: Engine, { messages }: ChatRequest): TokenIds {
+  try {
+    return encodeMessages(tokenizer, messages.map(toMessage));
+  } catch (error) {
+    if (!(error instanceof ModelError) || error.code !== "CHAT_TEMPLATE_FAILED") throw error;
+    const roles = messages.map(({ role }) => role).join(", ");
+    throw new HttpError(400, error.code, `The model's chat template refuses these messages (roles ${roles}).`);
+  }
+}
+
 /** A conversation in the engine's queue. */
 interface Job {
   prompt: TokenIds;
@@ -37,7 +49,7 @@ export async function completeChat(request: ChatRequest, options: ChatOptions): 
   if (request.model !== undefined && request.model !== modelName) {
     throw new HttpError(404, "MODEL_NOT_FOUND", `There is no model "${request.model}" here; there is "${modelName}".`);
   }
-  const prompt = encodeMessages(engine.tokenizer, request.messages.map(toMessage));
+  const prompt = encodeConversation(engine, request);
   const room = engine.contextLength - prompt.length;
   const asked = request.max_completion_tokens ?? request.max_tokens;
   if (room < 1 || (asked ?? 1) > room) {

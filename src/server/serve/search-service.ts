@@ -97,7 +97,8 @@ export class SearchService {
   /**
    * The hits for an example (what the task's functions take), best first.
    * @param topK hits at most
-   * @throws RecommenderError where neither query could be searched for; TaskError where the task can't read the example
+   * @throws RecommenderError where neither query could be searched for; TaskError where the task can't read the example,
+   *   or the policy can't be asked and there are no words of the user's
    */
   async search(example: object, topK: number): Promise<SearchAnswer> {
     const { task, onShadow, timeLimitMs } = this.options;
@@ -111,8 +112,10 @@ export class SearchService {
       const hits = await raw;
       return { hits: hits.slice(0, topK), query: rawQuery, source: "raw", reason: "shadow", rawQuery };
     }
+    // An example that the task can't read is the caller's fault, whatever the search for its words would find.
+    task.prompt(example);
     // Where there are no words of the user's to fall back on, the policy is waited for.
-    const attempt = await this.attempt(example, asked, raw ? timeLimitMs : Infinity);
+    const attempt = await this.attempt(example, { rawQuery, topK: asked, limitMs: raw ? timeLimitMs : Infinity });
     const answer = await this.choose(attempt, rawQuery, raw);
     return { ...answer, hits: answer.hits.slice(0, topK) };
   }
@@ -138,8 +141,11 @@ export class SearchService {
   }
 
   /** The policy's query and its hits, as far as they come in time. */
-  private async attempt(example: object, topK: number, limitMs: number): Promise<Attempt> {
-    const { task, rewriter } = this.options;
+  private async attempt(
+    example: object,
+    { rawQuery, topK, limitMs }: { rawQuery: string | null; topK: number; limitMs: number },
+  ): Promise<Attempt> {
+    const { rewriter } = this.options;
     const timer = new AbortController();
     const timeout = Number.isFinite(limitMs) ? setTimeout(() => timer.abort(), limitMs) : undefined;
     let rewrite: (Rewrite & { cached: boolean }) | undefined;
@@ -148,11 +154,11 @@ export class SearchService {
         rewrite = await rewriter.rewrite(example, signal);
         const { query } = rewrite;
         if (query === null) return { rewrite, hits: null, reason: "no_query" };
-        if (query === task.raw(example)) return { rewrite, hits: null, reason: "unchanged" };
+        if (query === rawQuery) return { rewrite, hits: null, reason: "unchanged" };
         return { rewrite, hits: await this.find(query, topK, signal) };
       });
     } catch (error) {
-      if (error instanceof TaskError) throw error;
+      if (error instanceof TaskError && rawQuery === null) throw error;
       return { ...(rewrite ? { rewrite } : {}), hits: null, reason: this.explain(error, timer.signal) };
     } finally {
       clearTimeout(timeout);
@@ -213,7 +219,7 @@ export class SearchService {
   ): void {
     const { timeLimitMs, onShadow, onFailure, now = () => new Date() } = this.options;
     const compare = async (): Promise<void> => {
-      const attempt = await this.attempt(example, asked, shadowPatience * timeLimitMs);
+      const attempt = await this.attempt(example, { rawQuery, topK: asked, limitMs: shadowPatience * timeLimitMs });
       const tunedMs = performance.now() - start;
       const choice = await this.choose(attempt, rawQuery, raw);
       const isLate = tunedMs > timeLimitMs;

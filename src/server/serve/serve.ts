@@ -4,13 +4,13 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isAbort } from "../../core/abort.ts";
-import { EngineError, RecommenderError, TaskError } from "../../core/errors.ts";
+import { EngineError, ModelError, RecommenderError, TaskError } from "../../core/errors.ts";
 import type { Engine } from "../../engines/engine.ts";
 import type { RewriteGate } from "../../eval/rewrite-gate.ts";
 import type { Recommender } from "../../recommenders/recommender.ts";
 import type { Task } from "../../rl/task.ts";
 import { readJson } from "../http/body.ts";
-import { makeGuard } from "../http/guard.ts";
+import { isAllowedOrigin, isPreflight, makeGuard } from "../http/guard.ts";
 import type { GuardOptions } from "../http/guard.ts";
 import { HttpError } from "../http/http-error.ts";
 import { listenHttp } from "../http/listen.ts";
@@ -81,6 +81,14 @@ const eventHeaders = {
   ...commonHeaders,
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-store",
+};
+
+/** What pages of origins that are let in may send. */
+const preflightHeaders = {
+  ...commonHeaders,
+  "access-control-allow-methods": "GET, POST",
+  "access-control-allow-headers": "content-type, authorization, x-api-key",
+  "access-control-max-age": "600",
 };
 
 /** Chat conversations may be long; everything else is short. */
@@ -205,8 +213,19 @@ class HttpService {
     const start = performance.now();
     let route = "refused";
     let counted = false;
+    const { origin } = request.headers;
+    if (isAllowedOrigin(origin, this.options.allowedOrigins)) {
+      // Refusals, too, are for the page that asked to read.
+      response.setHeader("access-control-allow-origin", origin as string);
+      response.setHeader("access-control-expose-headers", "retry-after");
+      response.setHeader("vary", "origin");
+    }
     try {
       this.guard(request);
+      if (isPreflight(request, this.options.allowedOrigins)) {
+        route = "preflight";
+        return void response.writeHead(204, preflightHeaders).end();
+      }
       const path = (request.url ?? "/").split("?", 1)[0] as string;
       const method = request.method === "HEAD" ? "GET" : (request.method ?? "GET");
       const found = this.routes.get(`${method} ${path}`);
@@ -305,6 +324,11 @@ class HttpService {
     if (error instanceof RecommenderError) {
       this.report(error);
       return new HttpError(502, error.code, "The search engine did not answer.");
+    }
+    if (error instanceof EngineError || error instanceof ModelError) {
+      this.report(error);
+      const isRetryable = "retryable" in error && error.retryable === true;
+      return new HttpError(isRetryable ? 503 : 500, error.code, "The model did not answer.");
     }
     return error;
   }

@@ -127,7 +127,7 @@ describe("a stream", () => {
     expect(status).toBe(200);
     const chunks = readEvents(text);
     expect(textOf(chunks)).toBe("stap");
-    expect(chunks.at(-1)).toEqual({ error: { code: "ENGINE_LOST", message: "The engine is gone." } });
+    expect(chunks.at(-1)).toEqual({ error: { code: "ENGINE_LOST", message: "The model did not answer." } });
     expect(errors).toHaveLength(1);
   });
 

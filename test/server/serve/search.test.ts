@@ -153,6 +153,23 @@ describe("POST /search", () => {
     });
   });
 
+  it("answers by the user's words where the policy can't be asked, and says so where there are none", async () => {
+    const parse = (text: string): string => { throw new TaskError("TASK_THREW", `can't parse ${text}`); }; // prettier-ignore
+    const { post, errors } = await startOffice({ task: { ...officeTask, parse } });
+    expect((await post("/search", { query })).json).toMatchObject({ source: "raw", reason: "rewrite_failed" });
+    const long = `stapler ${"x ".repeat(1000)}`;
+    expect((await post("/search", { query: long })).json).toMatchObject({
+      reason: "rewrite_failed",
+      hits: [{ id: "stapler" }],
+    });
+    expect(errors).toMatchObject([{ code: "TASK_THREW" }, { code: "PROMPT_TOO_LONG" }]);
+    const wordless = await startOffice({ task: { ...officeTask, raw: () => null } });
+    expect(await wordless.post("/search", { query: long })).toMatchObject({
+      status: 422,
+      json: { error: { code: "PROMPT_TOO_LONG" } },
+    });
+  });
+
   it("tells the caller of an example that the task can't read", async () => {
     const task = { ...officeTask, prompt: () => { throw new TaskError("TASK_THREW", "no `brand` in it"); } }; // prettier-ignore
     const { post } = await startOffice({ task });

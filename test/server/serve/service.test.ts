@@ -2,6 +2,8 @@
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { connect } from "node:net";
 import { describe, expect, it } from "vitest";
+import { ModelError } from "../../../src/core/errors.ts";
+import { RemoteEngineError } from "../../../src/engines/remote-http.ts";
 import { makeHold, send, startOffice, until } from "./start.ts";
 
 const query = "thing that joins sheets";
@@ -245,6 +247,50 @@ describe("hostile requests", () => {
     expect((await get("/../../etc/passwd")).status).toBe(404);
     expect((await get("/%2e%2e/config.json")).status).toBe(404);
     expect((await send(`${url}/search`, { method: "OPTIONS", headers: {} })).status).toBe(405);
+  });
+
+  it("lets pages of named origins ask, and read what they are told", async () => {
+    const origin = "https://shop.example";
+    const { post, url } = await startOffice({ token: "s3cret", allowedOrigins: [origin] });
+    const preflight = (from: string) => {
+      const asks = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
+      return send(`${url}/search`, { method: "OPTIONS", headers: { origin: from, ...asks } });
+    };
+    const { status, headers } = await preflight(origin);
+    expect(status).toBe(204);
+    expect(headers).toMatchObject({ "access-control-allow-origin": origin, vary: "origin" });
+    expect(headers["access-control-allow-headers"]).toMatch(/content-type, authorization/);
+    for (const [own, expected] of [
+      [{ authorization: "Bearer s3cret" }, 200],
+      [{}, 401],
+    ] as const) {
+      const reply = await post("/search", { query }, { origin, "sec-fetch-site": "cross-site", ...own });
+      expect(reply.status).toBe(expected);
+      expect(reply.headers["access-control-allow-origin"]).toBe(origin);
+    }
+    const stranger = await preflight("https://evil.example");
+    expect(stranger.status).toBe(403);
+    expect(stranger.headers["access-control-allow-origin"]).toBeUndefined();
+  });
+
+  it("keeps to itself what a model's backend says, and tells a caller of messages that it has no form for", async () => {
+    const { post, engine, errors } = await startOffice();
+    engine.answer = () => { throw new RemoteEngineError("ENGINE_UNREACHABLE", "http://gpu-box:9000 is down", { retryable: true }); }; // prettier-ignore
+    const failed = await post("/rewrite", { query });
+    expect(failed).toMatchObject({ status: 503, json: { error: { code: "ENGINE_UNREACHABLE" } } });
+    expect(failed.text).not.toContain("gpu-box");
+    expect(errors).toHaveLength(1);
+    const chat = { messages: [{ role: "system", content: "a" }, { role: "system", content: "b" }] }; // prettier-ignore
+    Object.assign(engine, {
+      tokenizer: {
+        ...engine.tokenizer,
+        encodeChat: () => { throw new ModelError("CHAT_TEMPLATE_FAILED", "/models/secret: refused"); }, // prettier-ignore
+      },
+    });
+    const refused = await post("/v1/chat/completions", chat);
+    expect(refused).toMatchObject({ status: 400, json: { error: { code: "CHAT_TEMPLATE_FAILED" } } });
+    expect(refused.text).not.toContain("secret");
+    expect(errors).toHaveLength(1);
   });
 
   it("wants its token where it has one, on every path", async () => {
