@@ -227,9 +227,18 @@ export function ZerosLike(like: Value): Value {
   return single("ConstantOfShape", [sizes], {}, { type: "float32", shape: like.shape });
 }
 
-/** `x` with rows `updates` `[M, ..]` added at `indices` `[M, 1]` int64 along axis 0; indices may repeat. */
+/**
+ * `x` with rows `updates` `[M, ..]` added at `indices` `[M, 1]` int64 along axis 0; indices may repeat. By
+ * ScatterElements, which adds one after the other: onnxruntime's ScatterND adds on all threads at once, and where indices
+ * repeat some of it is lost.
+ */
 export function ScatterAdd(x: Value, indices: Value, updates: Value): Value {
-  return single("ScatterND", [x, indices, updates], { reduction: "add" }, { type: x.type, shape: x.shape });
+  const rank = updates.shape.length;
+  const sizes = single("Shape", [updates], {}, { type: "int64", shape: [rank] });
+  const ones = Array<number>(rank - 1).fill(1);
+  const column = rank === 2 ? indices : Reshape(indices, [-1, ...ones], [updates.shape[0] as Dimension, ...ones]);
+  const places = single("Expand", [column, sizes], {}, { type: "int64", shape: updates.shape });
+  return single("ScatterElements", [x, places, updates], { axis: 0, reduction: "add" }, { type: x.type, shape: x.shape });
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   Mul,
   ReduceSum,
   Reshape,
+  ScatterAdd,
   Silu,
   SimplifiedLayerNormalization,
 } from "../../src/graph/operators.ts";
@@ -33,6 +34,31 @@ describe("gradient rules against finite differences", () => {
   it("covers every rule of the table", () => {
     const covered = new Set(operatorCases.map(({ rule }) => rule));
     expect(Object.keys(gradientRules).filter((rule) => !covered.has(rule))).toEqual([]);
+  });
+});
+
+describe("rows that are added where indices repeat", () => {
+  it("are all added, on several threads, too", async () => {
+    const [rows, added, hidden] = [8, 4096, 576];
+    const graph = new Graph();
+    const x = graph.input("x", "float32", [rows, hidden]);
+    const indices = graph.input("indices", "int64", [added, 1]);
+    const updates = graph.input("updates", "float32", [added, hidden]);
+    graph.output("sum", ScatterAdd(x, indices, updates));
+    const session = await Session.create("rows", graph, { threads: 4 });
+    const feeds = {
+      x: { shape: [rows, hidden], data: new Float32Array(rows * hidden) },
+      indices: { shape: [added, 1], data: BigInt64Array.from({ length: added }, (_, i) => BigInt((i * 7) % rows)) },
+      updates: { shape: [added, hidden], data: new Float32Array(added * hidden).fill(1) },
+    };
+    try {
+      for (let run = 0; run < 40; run++) {
+        const { sum } = await session.run(feeds, {}, ["sum"]);
+        expect(new Set((sum as { data: Float32Array }).data)).toEqual(new Set([added / rows]));
+      }
+    } finally {
+      await session.close();
+    }
   });
 });
 
