@@ -129,8 +129,9 @@ export class LocalEngine implements Engine {
     const { sampling, loss } = step;
     const options = sampling.signal ? { signal: sampling.signal } : {};
     const prompts = makeLongestPrompts(step, vocabSize);
-    await trySampling(await this.sampler(sampling), prompts, sampling);
+    // What is known to be too large isn't tried: a process that the system kills says nothing.
     const data = makeLargestBatch(prompts, step, vocabSize, this.limits(this.weights.training));
+    await trySampling(await this.sampler(sampling), prompts, sampling);
     if ((loss.klCoef ?? 0) > 0) await this.logprobs(data, { ...options, weights: "reference" });
     const { gradients } = this;
     this.gradients = new Map();

@@ -87,6 +87,18 @@ export function estimateBatchBytes(
   return (kept + work + masks) * floatBytes + keptChunks * chunkBytes(config, sizes.scored, chunks);
 }
 
+/**
+ * Bytes of a run of the prefill graph.
+ * @param prompts how many there are, `tokens` of them all, `prefix` that all begin with, and `slots` for the rest of each
+ */
+export function estimatePrefillBytes(
+  config: ModelConfig,
+  { prompts, tokens, prefix, slots }: { prompts: number; tokens: number; prefix: number; slots: number },
+): number {
+  const upper = { prefixSlots: Math.max(1, prefix), promptSlots: slots, completionSlots: 0, perGroup: 0 };
+  return estimateBatchBytes(config, { rows: tokens, scored: prompts, groups: prompts, ...upper }, 1, undefined);
+}
+
 /** Bytes of keys and values of one token in all layers. */
 export function cacheBytesPerToken({ layers, kvHeads, headDim }: ModelConfig): number {
   return layers * kvHeads * headDim * 2 * floatBytes;

@@ -7,6 +7,7 @@ import { type Random, randomStream } from "../../core/random.ts";
 import type { AnyTensor, Session, TensorData } from "../../graph/session.ts";
 import type { ChatTokenizer, ModelConfig } from "../../models/model.ts";
 import type { Sample, SamplingParams, TokenIds } from "../engine.ts";
+import { estimatePrefillBytes, gigabytes } from "./memory.ts";
 import { isCut, type NextToken, TokenChooser } from "./next-tokens.ts";
 import { checkTokens, commonPrefix, int64, packPrompts } from "./packing.ts";
 import { planWaves, type WaveEntry } from "./plan-waves.ts";
@@ -195,9 +196,12 @@ async function sampleWave(
   }
 }
 
-/** Fills the cache's prompt keys and values; returns the first token of each of `rows`. */
+/**
+ * Fills the cache's prompt keys and values; returns the first token of each of `rows`.
+ * @throws EngineError `ENGINE_MEMORY` where there isn't enough for one prompt
+ */
 async function prefillPrompts(
-  { prefill, config }: SamplerModel,
+  { prefill, config, maxBytes }: SamplerModel,
   feeds: Readonly<Record<string, AnyTensor>>,
   cache: WaveCache,
   rows: readonly Row[],
@@ -212,11 +216,20 @@ async function prefillPrompts(
     throwIfAborted(signal);
     let end = start;
     let tokens = prefix;
-    while (
-      end < prompts.length &&
-      (end === start || tokens + (prompts[end] as TokenIds).length - prefix <= maxPrefillRows)
-    ) {
-      tokens += (prompts[end++] as TokenIds).length - prefix;
+    for (; end < prompts.length; end++) {
+      const more = tokens + (prompts[end] as TokenIds).length - prefix;
+      const sizes = { prompts: end + 1 - start, tokens: more, prefix, slots: slots - prefix };
+      const bytes = estimatePrefillBytes(config, sizes);
+      if (end > start && (more > maxPrefillRows || bytes > maxBytes)) break;
+      if (bytes > maxBytes) {
+        throw new EngineError(
+          "ENGINE_MEMORY",
+          `A prompt of ${slots} tokens needs about ${gigabytes(bytes)} for one run, and ${gigabytes(maxBytes)} are left beside ` +
+            "the model. Shorten prompts, take a smaller model, or allow more memory (memoryGb).",
+          { details: { neededBytes: bytes, maxBytes } },
+        );
+      }
+      tokens = more;
     }
     const part = prompts.slice(start, end);
     const caches: Record<string, TensorData> = {};

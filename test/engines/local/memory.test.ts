@@ -1,6 +1,6 @@
 /** Memory: batches are cut to the budget or refused with figures, and the longest step is tried without a trace. */
 import { describe, expect, it } from "vitest";
-import type { Datum, Loss, LongestStep, SamplingParams } from "../../../src/engines/engine.ts";
+import type { Datum, Loss, LongestStep, Sample, SamplingParams } from "../../../src/engines/engine.ts";
 import { countScoreChunks, estimateBatchBytes, planMemory } from "../../../src/engines/local/memory.ts";
 import { type Group, packGroups } from "../../../src/engines/local/packing.ts";
 import { measureBatch, planBatches } from "../../../src/engines/local/plan-batches.ts";
@@ -125,6 +125,17 @@ describe("an engine with little memory", () => {
     expect(b.loss).toBeCloseTo(a.loss, 5);
     const [x, y] = [await free.optimStep({ learningRate: 0.01 }), await tight.optimStep({ learningRate: 0.01 })];
     expect(y.gradNorm / x.gradNorm).toBeCloseTo(1, 5);
+  });
+
+  it("reads prompts in smaller parts, and refuses one that is too long for it before it is tried", async () => {
+    const [free, tight] = [await makeTinyEngine(), await makeTinyEngine({ memoryGb: 0.3003 })];
+    const params = { n: 2, maxTokens: 4, temperature: 1, seed: 3 };
+    const prompts = groupsOf(12, 14, 1, 1).map(({ prompt }) => prompt);
+    const idsOf = (samples: readonly Sample[][]): unknown => samples.map((group) => group.map(({ ids }) => ids));
+    expect(idsOf(await tight.sample(prompts, params))).toEqual(idsOf(await free.sample(prompts, params)));
+    const long = [Array.from({ length: 60 }, (_, i) => 1 + (i % 20))];
+    await expect(tight.sample(long, params)).rejects.toMatchObject({ code: "ENGINE_MEMORY" });
+    expect(await free.sample(long, params)).toHaveLength(1);
   });
 
   it("refuses settings that can't be meant", async () => {
