@@ -204,7 +204,7 @@ async function makeProject(
   const splits = splitQueries(known.queries, seed);
   const origin = [
     `Queries and judgments come from ${judgmentsPath} (${source}).`,
-    ...(typeof judgments.facts["position"] === "string" ? [`Clicks were ${judgments.facts["position"]}.`] : []),
+    ...describeReading(judgments.facts),
     ...(known.missing > 0 ? [`${known.missing} judgments of items that the catalogue lacks were left out.`] : []),
     ...(known.leftOut > 0
       ? [`${known.leftOut} queries were left out: nothing relevant to them is in the catalogue.`]
@@ -276,6 +276,16 @@ async function measureRaw(task: string, signal: AbortSignal): Promise<RawFigures
   } finally {
     await closing.close();
   }
+}
+
+/** What is worth saying of how the judgments were read, a sentence each. */
+function describeReading({ columns, clicks, position }: Record<string, unknown>): string[] {
+  const taken = Object.entries(columns ?? {}).map(([role, name]) => `${role}: ${String(name)}`);
+  return [
+    ...(taken.length > 0 ? [`Columns were taken as ${taken.join(", ")}.`] : []),
+    ...(typeof clicks === "string" ? [`No column counts clicks: ${clicks}.`] : []),
+    ...(typeof position === "string" ? [`Clicks were ${position}.`] : []),
+  ];
 }
 
 function describeLook({ path, format, fields, id, text, rows }: CatalogueLook): string {

@@ -33,6 +33,15 @@ describe("rec-r1 convert", () => {
     ]);
   });
 
+  it("says which columns were taken for what, and where every row is one click", async () => {
+    const counted = await runInProcess("convert", at("clicks.csv"), at("columns.jsonl"));
+    expect(counted.stdout).toMatch(/columns +query query, item clicked_id, clicks count, position position\n/);
+    expect(counted.stdout).not.toMatch(/every row/);
+    await writeFile(at("rows.csv"), "query,clicked_id\nadd,plus\nadd,plus\n");
+    const { stdout } = await runInProcess("convert", at("rows.csv"), at("rows.jsonl"));
+    expect(stdout).toMatch(/columns +query query, item clicked_id\n +clicks +every row is one click\n/);
+  });
+
   it("goes round through every format without loss", async () => {
     await writeFile(
       at("in.jsonl"),

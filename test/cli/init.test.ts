@@ -60,6 +60,7 @@ describe("rec-r1 init", () => {
     expect(result.raw).toMatchObject({ mean: 1, queries: 8, empty: 0 });
     expect(result.origin).toEqual([
       expect.stringMatching(/clicks.csv \(clicks\)/),
+      "Columns were taken as query: search_term, item: product_id, clicks: clicks, position: position.",
       expect.stringMatching(/corrected for the position with eta 1/),
       expect.stringMatching(/^1 judgments of items that the catalogue lacks/),
       expect.stringMatching(/^1 queries were left out/),
@@ -68,6 +69,15 @@ describe("rec-r1 init", () => {
       ["README.md", "catalogue.jsonl", "task.ts", "test.jsonl", "train.jsonl", "valid.jsonl"].sort(),
     );
     expect(await readFile(at("shop/README.md"), "utf8")).toMatch(/score ndcg@10 1\.0000 on the test split/);
+  });
+
+  it("says where every row counts as one click", async () => {
+    const rows = things.flatMap((thing, i) => [`red ${thing},s${i}0`, `red ${thing},s${i}0`]);
+    await writeFile(at("rows.csv"), `query,product_id\n${rows.join("\n")}\n`);
+    const args = ["init", at("rows"), "--catalogue", at("products.csv"), "--queries", at("rows.csv"), "--yes"];
+    const { stdout } = await runInProcess(...args, "--no-eval");
+    expect(stdout).toMatch(/Columns were taken as query: query, item: product_id\./);
+    expect(stdout).toMatch(/No column counts clicks: every row is one click\./);
   });
 
   it("uses a catalogue where it lies, when nothing is missing in it", async () => {

@@ -159,6 +159,8 @@ function fromClicks(log: ClickLog, { eta, minClicks, grades }: ReadJudgmentsOpti
   return {
     queries,
     facts: {
+      ...(log.columns === undefined ? {} : { columns: log.columns }),
+      ...(log.columns !== undefined && log.columns.clicks === undefined ? { clicks: "every row is one click" } : {}),
       "queries read": read,
       "left out": `${leftOut} without an item that has enough clicks`,
       position: correction,

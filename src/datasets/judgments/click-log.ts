@@ -23,6 +23,8 @@ export interface ClickLog {
   queries: { query: string; items: Map<string, PlacedClicks[]> }[];
   hasPositions: boolean;
   hasImpressions: boolean;
+  /** Which of the file's columns were taken for what, where it has columns. */
+  columns?: ClickColumns;
 }
 
 /** Names of a log's columns. */
@@ -42,7 +44,11 @@ const columnNames = {
     ...["clickedid", "itemid", "docid", "documentid", "productid", "objectid", "resultid", "clickeditem", "item"],
     ...["doc", "product", "sku", "asin", "id", "url"],
   ],
-  clicks: ["clicks", "count", "clickcount", "numclicks", "nclicks", "n", "times", "freq", "frequency"],
+  // Whether a row was clicked (0 and 1) says more than a count of nothing in particular.
+  clicks: [
+    ...["clicks", "clickcount", "numclicks", "nclicks", "clicked", "isclicked", "wasclicked", "isclick", "click"],
+    ...["count", "n", "times", "freq", "frequency"],
+  ],
   position: ["position", "pos", "rank", "ordinal", "clickposition", "slot"],
   impressions: ["impressions", "impressioncount", "views", "shown", "imps", "numimpressions"],
 } as const;
@@ -88,11 +94,12 @@ export async function readClickLog(
   }
   const log = builder.finish();
   counter.finish(log.queries, maxDroppedShare === undefined ? {} : { maxDroppedShare });
-  return log;
+  return columns === undefined ? log : { ...log, columns };
 }
 
 function chooseColumns(path: string, fields: readonly string[], given: Partial<ClickColumns>): ClickColumns {
-  const columns = { ...guessClickColumns(fields), ...given };
+  const taken: readonly (string | undefined)[] = Object.values(given);
+  const columns = { ...guessClickColumns(fields.filter((name) => !taken.includes(name))), ...given };
   for (const role of ["query", "item"] as const) {
     if (columns[role] !== undefined) continue;
     throw new DataError(
@@ -113,12 +120,11 @@ function chooseColumns(path: string, fields: readonly string[], given: Partial<C
 }
 
 function parseRow(row: JsonObject, columns: ClickColumns): ClickRow {
-  const count = (name: string): number => {
-    const value = numberOf(row, name);
+  const count = (name: string, value = numberOf(row, name)): number => {
     if (value < 0) throw new RowFault(`"${name}" is below 0`);
     return value;
   };
-  const clicks = columns.clicks === undefined ? 1 : count(columns.clicks);
+  const clicks = columns.clicks === undefined ? 1 : count(columns.clicks, yesOrNo(row[columns.clicks]));
   const position = columns.position === undefined ? null : numberOf(row, columns.position);
   if (position !== null && (!Number.isInteger(position) || position < 1)) {
     throw new RowFault(`"${columns.position}" is no whole number from 1 on`);
@@ -126,6 +132,13 @@ function parseRow(row: JsonObject, columns: ClickColumns): ClickRow {
   const impressions = columns.impressions === undefined ? null : count(columns.impressions);
   if (impressions !== null && impressions < clicks) throw new RowFault("more clicks than impressions");
   return { query: textOf(row, columns.query), item: idOf(row, columns.item), clicks, position, impressions };
+}
+
+/** 1 for true and 0 for false, as JSON, parquet and CSV write them; undefined for anything else. */
+function yesOrNo(value: unknown): number | undefined {
+  const text = typeof value === "string" ? value.trim().toLowerCase() : value;
+  if (text === true || text === "true") return 1;
+  return text === false || text === "false" ? 0 : undefined;
 }
 
 export interface ClickRow extends PlacedClicks {

@@ -155,6 +155,33 @@ describe("readClickLog", () => {
   });
 
   it.each([
+    ["clicked", "0", "1"],
+    ["is_clicked", "false", "true"],
+    ["wasClicked", "False", "True"],
+    ["Is Click", "0", "1"],
+    ["click", "FALSE", "TRUE"],
+  ])("takes a column %s of %s and %s as clicks", async (name, no, yes) => {
+    const path = await file("flag.csv", `query,id,count,${name}\npen,a,7,${yes}\npen,a,7,${no}\npen,b,7,${no}\n`);
+    const log = await readClickLog(path);
+    expect(log.columns).toEqual({ query: "query", item: "id", clicks: name });
+    const clicks = [...(log.queries[0]?.items ?? [])].map(([item, [place]]) => [item, place?.clicks]);
+    expect(clicks).toEqual([["a", 1], ["b", 0]]); // prettier-ignore
+  });
+
+  it("takes true and false of JSON as clicks, and a column once", async () => {
+    const path = await file(
+      "flag.jsonl",
+      '{"q": "pen", "id": 1, "click": true}\n{"q": "pen", "id": 1, "click": false}\n',
+    );
+    expect((await readClickLog(path)).queries[0]?.items.get("1")?.[0]?.clicks).toBe(1);
+    const named = await readClickLog(await file("item.csv", "query,clicked\npen,a\n"), {
+      columns: { item: "clicked" },
+    });
+    expect(named.columns).toEqual({ query: "query", item: "clicked" });
+    expect(named.queries[0]?.items.get("a")?.[0]?.clicks).toBe(1);
+  });
+
+  it.each([
     ["empty.csv", "", /is empty/],
     ["header.csv", "query,clicked_id\n", /no examples in 0 rows/],
     ["columns.csv", "words,thing\na,b\n", /no column looks like the query; it has words, thing/],
