@@ -42,6 +42,21 @@ describe("rec-r1 convert", () => {
     expect(stdout).toMatch(/columns +query query, item clicked_id\n +clicks +every row is one click\n/);
   });
 
+  it.each([
+    ["docid.csv", "query,docid,clicks\nadd,plus,3\n", "clicks"],
+    ["docid-rank.csv", "query,docid,rank\nadd,plus,1\nadd,plus,1\n", "clicks"],
+    ["docid-alone.csv", "query,docid\nadd,plus\nadd,plus\n", "clicks"],
+    ["docid.tsv", "query\tdocid\tuser\nadd\tplus\tann\nadd\tplus\tbob\n", "clicks"],
+    ["docid-log.jsonl", '{"query":"add","docid":"plus","user":1}\n{"query":"add","docid":"plus","user":2}\n', "clicks"],
+    ["case.csv", "query,docid,rating\nadd,plus,3\n", "quepid"],
+    ["book.csv", "query,docid,Ann,Bob\nadd,plus,3,3\n", "quepid"],
+  ])("takes %s for what it is", async (name, content, from) => {
+    await writeFile(at(name), content);
+    const { stdout } = await runInProcess("convert", at(name), at(`${name}.jsonl`), "--json");
+    expect(lastJson(stdout)).toMatchObject({ from, queries: 1 });
+    expect(JSON.parse(await readFile(at(`${name}.jsonl`), "utf8"))).toMatchObject({ relevant: { plus: 3 } });
+  });
+
   it("goes round through every format without loss", async () => {
     await writeFile(
       at("in.jsonl"),

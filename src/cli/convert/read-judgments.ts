@@ -56,12 +56,14 @@ export async function recogniseJudgments(path: string): Promise<JudgmentSource |
   const has = (...names: string[]): boolean => names.every((name) => fields.includes(name));
   if (has("judgmentRatings")) return "opensearch";
   if (has("query", "relevant") || has("query", "item_id", "reward_model")) return "examples";
-  if (has("query", "docid")) return "quepid";
+  const { query, item, ...counts } = guessClickColumns(fields);
+  // A click log may call its items docid, too; what Quepid writes has ratings beside them, and never clicks.
+  const hasRatings = fields.length > 2 && Object.keys(counts).length === 0;
+  if (format === "csv" && has("query", "docid") && hasRatings) return "quepid";
   if (has("action_name") || hasDeep(first, "action_name")) return "ubi";
   if (hasDeep(first, "judgmentRatings")) return "opensearch";
   if ((format === "csv" || format === "tsv") && /^\S+\s+\S+\s+\S+\s+-?\d+$/.test(fields.join("\t").trim()))
     return "trec";
-  const { query, item } = guessClickColumns(fields);
   if (query !== undefined && item !== undefined) return "clicks";
   throw new DataError(
     "DATA_UNKNOWN_LAYOUT",
