@@ -279,11 +279,14 @@ async function measureRaw(task: string, signal: AbortSignal): Promise<RawFigures
 }
 
 /** What is worth saying of how the judgments were read, a sentence each. */
-function describeReading({ columns, clicks, position }: Record<string, unknown>): string[] {
+function describeReading({ columns, clicks, position, dropped, ...facts }: Record<string, unknown>): string[] {
   const taken = Object.entries(columns ?? {}).map(([role, name]) => `${role}: ${String(name)}`);
+  const passedOver = Object.entries(facts["passed over"] ?? {}).map(([why, count]) => `${String(count)} with ${why}`);
   return [
     ...(taken.length > 0 ? [`Columns were taken as ${taken.join(", ")}.`] : []),
     ...(typeof clicks === "string" ? [`No column counts clicks: ${clicks}.`] : []),
+    ...(typeof dropped === "string" ? [`Rows that can't be used were dropped: ${dropped}.`] : []),
+    ...(passedOver.length > 0 ? [`Events were passed over: ${passedOver.join(", ")}.`] : []),
     ...(typeof position === "string" ? [`Clicks were ${position}.`] : []),
   ];
 }

@@ -28,6 +28,7 @@ export interface DropOptions {
 }
 
 const rowsShown = 5;
+const reasonsShown = 5;
 
 /** Counts rows while a file is read. */
 export class RowCounter {
@@ -106,4 +107,11 @@ export function describeDropped({ dropped }: LoadReport): string {
       return `  ${count} ${count === 1 ? "row" : "rows"}: ${reason} (row ${rows.join(", ")}${more})`;
     })
     .join("\n");
+}
+
+/** The same in one line, for where there is room for no more: `3 of 90 rows (3 × label "X" is not E, S, C or I)`. */
+export function summariseDropped(report: LoadReport): string {
+  const reasons = report.dropped.slice(0, reasonsShown).map(({ reason, count }) => `${count} × ${reason}`);
+  if (report.dropped.length > reasonsShown) reasons.push("…");
+  return `${countDropped(report)} of ${report.rows} rows (${reasons.join(", ")})`;
 }

@@ -57,6 +57,18 @@ describe("rec-r1 convert", () => {
     expect(JSON.parse(await readFile(at(`${name}.jsonl`), "utf8"))).toMatchObject({ relevant: { plus: 3 } });
   });
 
+  it("says how many rows were dropped, and why", async () => {
+    const rows = (good: string, bad: string): string => `${`${good}\n`.repeat(38)}${bad}\n${bad}\n`;
+    await writeFile(at("some.csv"), `query,id,rank\n${rows("add,plus,1", "add,plus,top")}`);
+    const clicks = await runInProcess("convert", at("some.csv"), at("some.jsonl"));
+    expect(clicks.stdout).toMatch(/dropped +2 of 40 rows \(2 × "rank" is text; expected a number\)\n/);
+    await writeFile(at("judged.csv"), `query,relevant\n${rows("add,plus", ",plus")}`);
+    const examples = await runInProcess("convert", at("judged.csv"), at("judged.jsonl"));
+    expect(examples.stdout).toMatch(/dropped +2 of 40 rows \(2 × "query" is ""; expected text that isn't empty\.\)\n/);
+    const clean = await runInProcess("convert", at("clicks.csv"), at("clean.jsonl"));
+    expect(clean.stdout).not.toMatch(/dropped/);
+  });
+
   it("goes round through every format without loss", async () => {
     await writeFile(
       at("in.jsonl"),

@@ -80,6 +80,25 @@ describe("rec-r1 init", () => {
     expect(stdout).toMatch(/No column counts clicks: every row is one click\./);
   });
 
+  it("says what of the judgments was dropped or passed over", async () => {
+    const rows = things.map((thing, i) => `red ${thing},s${i}0,5,1`);
+    await writeFile(at("some.csv"), `query,sku,clicks,rank\n${[...rows, ...rows].join("\n")}\nred pen,s00,5,top\n`);
+    const event = (thing: string, i: number) => ({
+      action_name: "click",
+      user_query: `red ${thing}`,
+      event_attributes: { object: { object_id: `s${i}0` } },
+    });
+    const events = [...things.map(event), ...things.map(event), { action_name: "page_exit" }];
+    await writeFile(at("events.jsonl"), lines(events));
+    for (const [queries, said] of [
+      ["some.csv", /Rows that can't be used were dropped: 1 of 29 rows \(1 × "rank" is text; expected a number\)\./],
+      ["events.jsonl", /Events were passed over: 1 with another action\./],
+    ] as const) {
+      const args = ["init", at(`${queries}-shop`), "--catalogue", at("products.csv"), "--queries", at(queries)];
+      expect((await runInProcess(...args, "--yes", "--no-eval")).stdout).toMatch(said);
+    }
+  });
+
   it("uses a catalogue where it lies, when nothing is missing in it", async () => {
     const args = ["init", at("near"), "--catalogue", at("products.jsonl"), "--queries", at("queries.jsonl"), "--yes"];
     const { stdout, code } = await runInProcess(...args, "--metric", "recall@5", "--name", "pens */ and ink");

@@ -17,6 +17,7 @@ import {
   type ClickLog,
   type JudgedQuery,
 } from "../../datasets/judgments/index.ts";
+import { reportOf, summariseDropped } from "../../datasets/load-report.ts";
 import { readSearchFile } from "../../datasets/read-search.ts";
 import { detectFormat, readJsonFile, readRows } from "../../datasets/rows.ts";
 import { readQrels } from "../../datasets/trec.ts";
@@ -117,8 +118,10 @@ export async function readJudgments(
     facts,
   });
   switch (source) {
-    case "examples":
-      return judged((await readSearchFile(path, reading)).map(toJudgedQuery));
+    case "examples": {
+      const examples = await readSearchFile(path, reading);
+      return judged(examples.map(toJudgedQuery), factOfDropped(examples));
+    }
     case "quepid":
       return judged(await readQuepid(path, reading));
     case "opensearch":
@@ -163,11 +166,18 @@ function fromClicks(log: ClickLog, { eta, minClicks, grades }: ReadJudgmentsOpti
     facts: {
       ...(log.columns === undefined ? {} : { columns: log.columns }),
       ...(log.columns !== undefined && log.columns.clicks === undefined ? { clicks: "every row is one click" } : {}),
+      ...factOfDropped(log.queries),
       "queries read": read,
       "left out": `${leftOut} without an item that has enough clicks`,
       position: correction,
     },
   };
+}
+
+/** Rows that couldn't be used, where there were some. */
+function factOfDropped(examples: object): { dropped?: string } {
+  const report = reportOf(examples);
+  return report && report.dropped.length > 0 ? { dropped: summariseDropped(report) } : {};
 }
 
 async function readTrecJudgments(
