@@ -27,7 +27,14 @@ export interface UbiLog {
 }
 
 /**
- * Clicks and impressions of UBI events. Impressions are used where there are some.
+ * Share of the clicks, and of the impressions, that have an ordinal where positions are used: the few others are passed
+ * over. Where more lack it, leaving them out would say something else of the items.
+ */
+const leastShareWithPosition = 0.95;
+
+/**
+ * Clicks and impressions of UBI events. Impressions are used where there are some, and positions where nearly all events
+ * have one; events without are passed over then.
  * @throws DataError when a file can't be read, or no event is a click on an item. @throws AbortError
  */
 export async function readUbiEvents(path: string, options: ReadUbiOptions = {}): Promise<UbiLog> {
@@ -35,7 +42,7 @@ export async function readUbiEvents(path: string, options: ReadUbiOptions = {}):
   const texts = queriesPath === undefined ? new Map<string, string>() : await readUbiQueries(queriesPath, reading);
   const passedOver: Record<string, number> = {};
   const pass = (why: string): void => void (passedOver[why] = (passedOver[why] ?? 0) + 1);
-  const rows: { query: string; item: string; isClick: boolean; position: number | null }[] = [];
+  let rows: { query: string; item: string; isClick: boolean; position: number | null }[] = [];
   for await (const event of readDocuments(path, reading)) {
     const { action_name: action, user_query: own, query_id: queryId, event_attributes: attributes } = event;
     const isClick = typeof action === "string" && actions.includes(action);
@@ -47,12 +54,12 @@ export async function readUbiEvents(path: string, options: ReadUbiOptions = {}):
     const query = typeof own === "string" && own.trim() !== "" ? own : known;
     const { object, position } = (attributes ?? {}) as { object?: JsonObject; position?: JsonObject };
     const item = object?.["object_id"];
-    const ordinal = position?.["ordinal"];
+    const ordinal = wholeNumber(position?.["ordinal"]);
     if (query === undefined)
       pass(queriesPath === undefined ? "no user_query" : "no user_query, and its query_id is unknown");
     else if ((typeof item !== "string" && typeof item !== "number") || String(item).trim() === "") pass("no object_id");
     else {
-      const place = Number.isInteger(ordinal) ? (ordinal as number) - firstPosition + 1 : null;
+      const place = ordinal === null ? null : ordinal - firstPosition + 1;
       if (place !== null && place < 1) {
         throw new DataError(
           "DATA_BAD_POSITION",
@@ -72,7 +79,16 @@ export async function readUbiEvents(path: string, options: ReadUbiOptions = {}):
     );
   }
   const hasImpressions = clicks < rows.length;
-  const hasPositions = rows.every(({ position }) => position !== null);
+  const hasPositions = [true, false].every((kind) => {
+    const ofKind = rows.filter(({ isClick }) => isClick === kind);
+    return ofKind.filter(({ position }) => position !== null).length >= leastShareWithPosition * ofKind.length;
+  });
+  if (hasPositions) {
+    rows = rows.filter(({ position }) => {
+      if (position === null) pass("no ordinal");
+      return position !== null;
+    });
+  }
   const builder = new ClickLogBuilder(path);
   for (const { query, item, isClick, position } of rows) {
     builder.add({
@@ -84,6 +100,12 @@ export async function readUbiEvents(path: string, options: ReadUbiOptions = {}):
     });
   }
   return { log: builder.finish(), used: rows.length, passedOver };
+}
+
+/** A whole number, also where an application logs it as text; null for anything else. */
+function wholeNumber(value: unknown): number | null {
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  return Number.isInteger(number) ? (number as number) : null;
 }
 
 /** Texts of UBI queries by `query_id`. */

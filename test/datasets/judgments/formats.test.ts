@@ -147,6 +147,34 @@ describe("UBI events", () => {
     expect(plain(judgeClicks(log).queries)).toEqual([["pen", { a: 3, b: 0 }]]);
   });
 
+  it("keep their positions where a few of them have none, and where they are text", async () => {
+    const placed = (action: string) =>
+      Array.from({ length: 19 }, (_, i) => {
+        const position = { ordinal: i % 2 === 0 ? 2 : "2" };
+        return { ...event(action, "a", 2), event_attributes: { object: { object_id: "a" }, position } };
+      });
+    const few = [...placed("click"), event("click", "a", null), ...placed("impression")];
+    const { log, used, passedOver } = await readUbiEvents(await file("few.jsonl", lines(few)));
+    expect(log.hasPositions).toBe(true);
+    expect(log.queries[0]?.items.get("a")).toEqual([{ position: 2, clicks: 19, impressions: 19 }]);
+    expect([used, passedOver]).toEqual([38, { "no ordinal": 1 }]);
+  });
+
+  it("have no positions where many clicks or many impressions have none", async () => {
+    const of = (action: string, count: number, ordinal: number | null) =>
+      Array.from({ length: count }, () => event(action, "a", ordinal));
+    for (const [clicks, impressions] of [
+      [of("click", 2, null), of("impression", 98, 1)],
+      [[...of("click", 18, 1), ...of("click", 1, null)], of("impression", 81, 1)],
+      [of("click", 98, 1), of("impression", 2, null)],
+    ] as const) {
+      const path = await file("many.jsonl", lines([...clicks, ...impressions]));
+      const { log, used, passedOver } = await readUbiEvents(path);
+      expect(log.hasPositions).toBe(false);
+      expect([used, passedOver]).toEqual([100, {}]);
+    }
+  });
+
   it("find their query by its id, in whatever wrapping an index exports them", async () => {
     const bare = [event("click", "a", 1), event("click", "a", 1)].map(({ user_query: _, ...rest }) => rest);
     const queries = await file("queries.jsonl", lines([{ query_id: "id-1", user_query: "ball pen" }]));
