@@ -2,6 +2,7 @@
  * Amazon-C4 (Hou et al. 2024, "Bridging Language and Items for Retrieval and Recommendation"): complex queries that a
  * language model wrote from five-star reviews, one item each. As CSV, parquet or JSON; and its pool of items.
  */
+import { gainsOf } from "../ranking/judgments.ts";
 import { readPaperSearch, type PaperFileOptions } from "./paper-files.ts";
 import type { SearchExample } from "./task-examples.ts";
 
@@ -31,7 +32,8 @@ export function selectDomain(
 ): SearchExample[] {
   if (!categories) return examples;
   for (const example of examples) {
-    const category = categories.get((example.targets ?? Object.keys(example.relevant))[0] ?? "");
+    const [first = ""] = example.targets ?? gainsOf(example.relevant).keys();
+    const category = categories.get(first);
     if (category !== undefined) example.domain = category;
   }
   return domain === undefined ? examples : examples.filter((example) => example.domain === domain);

@@ -113,6 +113,25 @@ describe("Amazon-C4", () => {
   });
 });
 
+describe("queries with relevant ids", () => {
+  it.each([
+    [
+      "JSON Lines",
+      [
+        { query: "a game", relevant: ["B2", "B3"] },
+        { query: "a cot", relevant: { B3: 2 } },
+      ],
+    ],
+    ["CSV", "query,relevant\na game,B2 B3\na cot,B3\n"],
+  ] as const)("in %s have the category of their first item", async (_, rows) => {
+    await write("train.jsonl", [{ query: "a pen", relevant: ["B1"] }]);
+    await write("test.csv", rows);
+    await write("pool.jsonl", [item("B1", "Office"), item("B2", "Games"), item("B3", "Baby")]);
+    expect(await load("product-search:domain=Games", "test")).toMatchObject([{ query: "a game", domain: "Games" }]);
+    expect(await load("product-search:domain=Baby", "test")).toMatchObject([{ query: "a cot", domain: "Baby" }]);
+  });
+});
+
 describe("TREC", () => {
   it("has topics with their graded judgments, by split", async () => {
     for (const split of ["train", "test"]) {
