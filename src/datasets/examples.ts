@@ -32,6 +32,11 @@ export interface ReadExamplesOptions<E> extends ReadLinesOptions {
 
 const places = new WeakMap<object, RowPlace>();
 
+/** Remembers where an example was read. */
+export function rememberPlace(example: object, place: RowPlace): void {
+  places.set(example, place);
+}
+
 /** Where an example was read; undefined for one made in code. */
 export function placeOf(example: object): RowPlace | undefined {
   return places.get(example);
@@ -121,7 +126,7 @@ export async function readExamples<E extends { id: string } = Example>(
       );
     }
     lineById.set(example.id, line);
-    places.set(example, place);
+    rememberPlace(example, place);
     examples.push(example);
   }
   if (examples.length === 0) {

@@ -1,12 +1,12 @@
 /** Product-search examples from a file of any known layout. */
 import type { ReadLinesOptions } from "../core/data-lines.ts";
 import { DataError } from "../core/errors.ts";
-import { readExamples } from "./examples.ts";
+import { rememberPlace } from "./examples.ts";
 import { RowFault } from "./fields.ts";
 import { passReport, type DropOptions } from "./load-report.ts";
 import { readCounted, readPaperSearch } from "./paper-files.ts";
 import { checkedExample } from "./read-rankings.ts";
-import { recogniseFile, type FileKind } from "./recognise.ts";
+import { recogniseFile, type FileKind, type RecognisedFile } from "./recognise.ts";
 import type { SearchExample } from "./task-examples.ts";
 
 /** Kinds of files that hold queries with what is relevant to them. */
@@ -25,9 +25,7 @@ export async function readSearchFile(
   const { kind, format, about } = await recogniseFile(path);
   if (kind === "query-items") return mergeQueries(await readPaperSearch(path, options));
   if (kind === "rec-r1-search" || kind === "amazon-c4") return readPaperSearch(path, options);
-  if (kind === "examples") {
-    return format === "jsonl" ? readExamples<SearchExample>(path, options) : readExampleTable(path, options);
-  }
+  if (kind === "examples") return readExampleRows(path, format, options);
   throw new DataError("DATA_WRONG_LAYOUT", `${path}: is ${about}; expected queries with what is relevant to them.`, {
     details: { path, kind },
   });
@@ -50,11 +48,20 @@ function mergeQueries(examples: SearchExample[]): SearchExample[] {
   return merged;
 }
 
-/** `{query, relevant}` in CSV or parquet. */
-function readExampleTable(path: string, options: DropOptions & ReadLinesOptions): Promise<SearchExample[]> {
-  return readCounted(path, options, (row, line) =>
-    checkedExample({ ...row, relevant: parseRelevantCell(row.relevant) }, path, line),
-  );
+/** `{query, relevant}` in any format. */
+function readExampleRows(
+  path: string,
+  format: RecognisedFile["format"],
+  options: DropOptions & ReadLinesOptions,
+): Promise<SearchExample[]> {
+  // The rows of a JSON document or a parquet file are no lines that an error could name.
+  const hasLines = format === "jsonl" || format === "csv" || format === "tsv";
+  return readCounted(path, options, (row, line) => {
+    const relevant = format === "jsonl" ? row.relevant : parseRelevantCell(row.relevant);
+    const example = checkedExample({ ...row, relevant }, path, line);
+    if (hasLines) rememberPlace(example, { path, line });
+    return example;
+  });
 }
 
 /** A cell such as `12 15`, `["12", "15"]` or `{"12": 3}`; what is no text stays as it is. */

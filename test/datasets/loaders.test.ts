@@ -6,10 +6,12 @@ import { join } from "node:path";
 import { parquetWriteFile } from "hyparquet-writer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
+  placeOf,
   readAmazonC4,
   readBeir,
   readCsv,
   readEsci,
+  readExamples,
   readHistoryFile,
   readItems,
   readPaperConversations,
@@ -279,6 +281,19 @@ describe("the rest", () => {
       { query: "pen", relevant: ["1", "2"] },
       { query: "ink", relevant: { "3": 2 } },
     ]);
+  });
+
+  it("counts lines of examples that can't be used, and knows where the others stand", async () => {
+    const row = (id: string, relevant: unknown) => `${JSON.stringify({ id, query: "pen", relevant })}\n`;
+    const path = await textFile("examples.jsonl", row("a", ["1"]) + row("b", []) + row("a", ["2"]));
+    const examples = await readSearchFile(path, { maxDroppedShare: 0.5 });
+    expect(examples.map(({ id }) => id)).toEqual(["a", "a#3"]);
+    expect(reportOf(examples)).toMatchObject({ rows: 3, dropped: [{ count: 1, rows: [2] }] });
+    expect(examples.map(placeOf)).toEqual([1, 3].map((line) => ({ path, line })));
+    expect(await checkDataFile(path)).toMatchObject({ kind: "examples", rows: 3, usable: 2, dropped: [{ count: 1 }] });
+    await expect(readSearchFile(path)).rejects.toThrow(/1 of 3 rows can't be used.*"relevant" is empty.*row 2/s);
+    await expect(readExamples(path)).rejects.toMatchObject({ code: "DATA_BAD_RELEVANT" });
+    await expect(readSearchFile(await textFile("text.jsonl", row("a", "1 2")))).rejects.toThrow(/"relevant" is "1 2"/);
   });
 
   it("reads conversations with their completion", async () => {
