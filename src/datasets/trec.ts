@@ -102,6 +102,16 @@ function checkName(what: string, name: string): string {
 }
 
 /**
+ * A query's id as TREC's formats can hold it, which are parted by white space: percent-encoded, and only there, so that
+ * other ids stay as they are. Depends on nothing but the id and no two ids come out alike, so that judgments and runs
+ * that are written apart fit together.
+ */
+export function toTrecId(id: string): string {
+  // A % that reads as an encoded character is encoded, too; that of an empty id stands for nothing else then.
+  return id === "" ? "%00" : id.replace(/\s|%(?=[0-9a-f]{2})/gi, encodeURIComponent);
+}
+
+/**
  * Writes judgments, whole or not at all.
  * @throws DataError on ids with white space or gains that aren't whole; RecR1Error when the file can't be written
  */

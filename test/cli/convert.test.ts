@@ -2,9 +2,9 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readRun } from "../../src/datasets/trec.ts";
+import { readQrels, readRun } from "../../src/datasets/trec.ts";
 import { train } from "../../src/rl/train.ts";
-import { makeParts, makeTask, quick } from "../support/word-task.ts";
+import { examples, makeParts, makeTask, quick } from "../support/word-task.ts";
 import { lastJson, runInProcess } from "./run-in-process.ts";
 
 let folder: string;
@@ -115,6 +115,29 @@ describe("rec-r1 convert", () => {
     }
     const missing = await runInProcess("convert", runDir, at("x.run"));
     expect(missing.stderr).toMatch(/has no evaluation "test-tuned"; it has valid-step-000000, valid-step-000002/);
+  });
+
+  it("writes the same ids into judgments and rankings, whatever they hold", async () => {
+    const ids = ["red pen", "red_pen", "red%20pen", "q1", "q\t2", "q2", "100%", "_"];
+    const named = examples.map((example, i) => ({ ...example, id: ids[i] as string }));
+    await writeFile(at("named.jsonl"), named.map((example) => `${JSON.stringify(example)}\n`).join(""));
+    await runInProcess("convert", at("named.jsonl"), at("named.qrels"));
+    const runDir = at("named-run");
+    const task = makeTask({ data: { train: named, valid: named } });
+    await train({ ...quick, ...makeParts(), task, steps: 1, evalEvery: 1, runDir });
+    await runInProcess("convert", runDir, at("named.run"), "--evaluation", "valid-step-000001");
+    const qrels = await readQrels(at("named.qrels"));
+    expect([...qrels.values()].map((gains) => [...gains.keys()])).toEqual(named.map(({ relevant }) => relevant));
+    const evaluation = JSON.parse(await readFile(join(runDir, "evaluations/valid-step-000001.json"), "utf8")) as {
+      records: { example: string; hits: string[] | null }[];
+    };
+    const found = evaluation.records.filter(({ hits }) => hits && hits.length > 0);
+    expect(found.length).toBeGreaterThan(0);
+    const run = await readRun(at("named.run"));
+    const judgedIds = [...qrels.keys()];
+    for (const { example, hits } of found) {
+      expect(run.get(judgedIds[ids.indexOf(example)] as string)?.map(({ id }) => id)).toEqual(hits);
+    }
   });
 
   it("writes over nothing unless told to", async () => {

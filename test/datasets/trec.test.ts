@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readQrels, readRun, writeQrels, writeRun } from "../../src/datasets/index.ts";
+import { toTrecId } from "../../src/datasets/trec.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -30,6 +31,34 @@ describe("TREC files", () => {
     await writeRun(path, run, "mine");
     expect(await readFile(path, "utf8")).toBe("q1 Q0 d1 1 12.345678901234567 mine\nq1 Q0 d0 2 -1e-7 mine\n");
     expect(await readRun(path)).toEqual(run);
+  });
+
+  it("hold every id of a query, and no two alike", () => {
+    const ids = [
+      "a b",
+      "a_b",
+      "a%20b",
+      "a%2520b",
+      "a  b",
+      "a\tb",
+      "a\u00a0b",
+      "a%C2%A0b",
+      " ",
+      "",
+      "%00",
+      "%",
+      "% 0",
+      "q1",
+    ];
+    const written = ids.map(toTrecId);
+    for (const id of written) expect(id).toMatch(/^\S+$/);
+    expect(new Set(written).size).toBe(ids.length);
+    expect(["a_b", "q1", "100%", "50%-off", "%zz"].map(toTrecId)).toEqual(["a_b", "q1", "100%", "50%-off", "%zz"]);
+    expect(toTrecId("red pen")).toBe("red%20pen");
+    // Read as percent-encoding, every id is what it was.
+    for (const id of ids.filter((id) => id !== "")) {
+      expect(toTrecId(id).replace(/(?:%[0-9A-F]{2})+/gi, decodeURIComponent)).toBe(id);
+    }
   });
 
   it("are read with tabs, runs of blanks, CRLF and ranks that lie", async () => {

@@ -2,7 +2,7 @@
 import { writeFileAtomic } from "../../core/atomic-write.ts";
 import { writeExamples, writeOpenSearchJudgments, writeQuepid } from "../../datasets/judgments/index.ts";
 import type { JudgedQuery } from "../../datasets/judgments/index.ts";
-import { writeQrels } from "../../datasets/trec.ts";
+import { toTrecId, writeQrels } from "../../datasets/trec.ts";
 
 export const judgmentTargets = ["examples", "quepid", "opensearch", "trec"] as const;
 
@@ -20,17 +20,12 @@ export async function writeJudgments(
   else if (target === "quepid") await writeQuepid(path, queries);
   else if (target === "opensearch") await writeOpenSearchJudgments(path, queries, name === undefined ? {} : { name });
   else {
-    const byId = new Map(queries.map(({ id, gains }, i) => [plainId(id, i), gains]));
+    const byId = new Map(queries.map(({ id, gains }) => [toTrecId(id), gains]));
     await writeQrels(path, byId);
     const topics = `${path}.topics.tsv`;
-    const lines = queries.map(({ id, query }, i) => `${plainId(id, i)}\t${query.replace(/\s+/g, " ").trim()}\n`);
+    const lines = queries.map(({ id, query }) => `${toTrecId(id)}\t${query.replace(/\s+/g, " ").trim()}\n`);
     await writeFileAtomic(topics, lines.join(""));
     return { queries: written, judgments, relevant, topics };
   }
   return { queries: written, judgments, relevant };
-}
-
-/** An id that TREC's formats can hold: theirs are parted by white space. */
-function plainId(id: string, index: number): string {
-  return id !== "" && !/\s/.test(id) ? id : `q${index + 1}`;
 }

@@ -3,7 +3,7 @@ import { ConfigError } from "../../core/errors.ts";
 import { quoteForShell } from "../../core/shell-quote.ts";
 import { suggestion } from "../../core/suggest.ts";
 import { writeUbiQueries } from "../../datasets/judgments/index.ts";
-import { writeRun } from "../../datasets/trec.ts";
+import { toTrecId, writeRun } from "../../datasets/trec.ts";
 import type { EvaluationFile } from "../../runs/records.ts";
 import { listEvaluations, readEvaluation, readManifest } from "../../runs/run-folder.ts";
 import { loadTask } from "../load-task.ts";
@@ -34,7 +34,7 @@ export async function writeRanking(
     // The order is what was kept; scores fall by one from the top, as evaluation tools order by score.
     const run = new Map(
       answered.map(({ example, hits }) => [
-        example.replace(/\s+/g, "_"),
+        toTrecId(example),
         (hits as string[]).map((id, rank) => ({ id, score: (hits as string[]).length - rank })),
       ]),
     );
