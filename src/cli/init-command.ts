@@ -198,6 +198,7 @@ async function makeProject(
     onProgress: progress(judgmentsPath),
     eta: parseEta(flags.eta),
     minClicks: parseCount(flags.minClicks, "--min-clicks"),
+    commasInIds: [...ids].some((item) => item.includes(",")),
     ...(flags.topics === undefined ? {} : { topics: flags.topics }),
   });
   const known = keepKnown(judgments.queries, ids);

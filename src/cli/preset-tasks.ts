@@ -130,9 +130,15 @@ function wordingOf({ wording, reasoning }: PresetOptions): { wording?: WordingCh
   return { wording: wording === "short" ? "short" : { kind: wording, reasoning } };
 }
 
+const itemsOf = new WeakMap<DataFolder, Promise<ItemRow[]>>();
+
 /** Items in memory, once for task and index. */
 async function loadItems(folder: DataFolder, { locale }: PresetOptions): Promise<ItemRow[]> {
-  if (folder.items !== undefined) return readItems(folder.items, { locale });
+  if (folder.items !== undefined) {
+    const items = itemsOf.get(folder) ?? readItems(folder.items, { locale });
+    itemsOf.set(folder, items);
+    return items;
+  }
   throw new DataError(
     "DATA_NO_CATALOGUE",
     `${folder.path}: no catalogue: no file of items with ids and titles. See what a file is taken for: rec-r1 data check FILE`,
@@ -160,7 +166,13 @@ async function searchSources(folder: DataFolder, options: PresetOptions): Promis
       both,
     );
   }
-  return { ...folder.search };
+  const commasInIds = async (): Promise<boolean> =>
+    folder.items !== undefined && (await loadItems(folder, options)).some(({ id }) => id.includes(","));
+  const files = Object.entries(folder.search).map(([split, path]) => {
+    const load = async (): Promise<SearchExample[]> => readSearchFile(path, { commasInIds: await commasInIds() });
+    return [split, load] as const;
+  });
+  return Object.fromEntries(files);
 }
 
 /** As the authors have it, the first hundred queries of the training pool are for validation where no file is. */

@@ -50,7 +50,7 @@ export {
 export { describeParquet, readParquet, type ParquetSummary, type ReadParquetOptions } from "./parquet.ts";
 export { readHistoryFile, type HistoryTitles, type ReadHistoryOptions } from "./read-histories.ts";
 export { readRankingFile } from "./read-rankings.ts";
-export { readSearchFile } from "./read-search.ts";
+export { readSearchFile, type ReadSearchOptions } from "./read-search.ts";
 export { recogniseFile, type FileKind, type RecognisedFile } from "./recognise.ts";
 export { detectFormat, readRows, type ReadRowsOptions, type RowFormat } from "./rows.ts";
 export type { HistoryExample, PaperFields, RankingExample, SearchExample } from "./task-examples.ts";

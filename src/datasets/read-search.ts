@@ -12,16 +12,18 @@ import type { SearchExample } from "./task-examples.ts";
 /** Kinds of files that hold queries with what is relevant to them. */
 export const searchKinds: readonly FileKind[] = ["rec-r1-search", "amazon-c4", "query-items", "examples"];
 
+export interface ReadSearchOptions extends DropOptions, ReadLinesOptions {
+  /** Whether ids hold commas, as the catalogue knows: a comma in a cell of several ids parts none then. Default false. */
+  commasInIds?: boolean;
+}
+
 /**
  * Queries with their relevant items: the authors' files, Amazon-C4, JSON Lines `{query, relevant}`, or CSV with the
- * columns `query` and `relevant` (ids parted by blanks, or JSON). Rows of `query` and `item_id` are pairs: those of the
- * same query are one example.
+ * columns `query` and `relevant` (ids parted by blanks or commas, or JSON). Rows of `query` and `item_id` are pairs:
+ * those of the same query are one example.
  * @throws DataError when the file can't be read, has another layout, or too many rows can't be used. @throws AbortError
  */
-export async function readSearchFile(
-  path: string,
-  options: DropOptions & ReadLinesOptions = {},
-): Promise<SearchExample[]> {
+export async function readSearchFile(path: string, options: ReadSearchOptions = {}): Promise<SearchExample[]> {
   const { kind, format, about } = await recogniseFile(path);
   if (kind === "query-items") return mergeQueries(await readPaperSearch(path, options));
   if (kind === "rec-r1-search" || kind === "amazon-c4") return readPaperSearch(path, options);
@@ -52,20 +54,20 @@ function mergeQueries(examples: SearchExample[]): SearchExample[] {
 function readExampleRows(
   path: string,
   format: RecognisedFile["format"],
-  options: DropOptions & ReadLinesOptions,
+  { commasInIds = false, ...options }: ReadSearchOptions,
 ): Promise<SearchExample[]> {
   // The rows of a JSON document or a parquet file are no lines that an error could name.
   const hasLines = format === "jsonl" || format === "csv" || format === "tsv";
   return readCounted(path, options, (row, line) => {
-    const relevant = format === "jsonl" ? row.relevant : parseRelevantCell(row.relevant);
+    const relevant = format === "jsonl" ? row.relevant : parseRelevantCell(row.relevant, commasInIds);
     const example = checkedExample({ ...row, relevant }, path, line);
     if (hasLines) rememberPlace(example, { path, line });
     return example;
   });
 }
 
-/** A cell such as `12 15`, `["12", "15"]` or `{"12": 3}`; what is no text stays as it is. */
-function parseRelevantCell(cell: unknown): unknown {
+/** A cell such as `12 15`, `12,15`, `["12", "15"]` or `{"12": 3}`; what is no text stays as it is. */
+function parseRelevantCell(cell: unknown, commasInIds: boolean): unknown {
   if (typeof cell !== "string") return cell;
   if (/^\s*[[{]/.test(cell)) {
     try {
@@ -74,5 +76,7 @@ function parseRelevantCell(cell: unknown): unknown {
       throw new RowFault('"relevant" is neither ids nor JSON');
     }
   }
-  return cell.split(/[\s|;]+/).filter((id) => id !== "");
+  // Beside other separators a comma belongs to an id, as in `a,1 b,2`.
+  const isCommas = !commasInIds && !/[\s|;]/.test(cell.trim().replace(/\s*,\s*/g, ","));
+  return cell.split(isCommas ? /[\s,]+/ : /[\s|;]+/).filter((id) => id !== "");
 }

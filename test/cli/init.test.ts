@@ -99,6 +99,18 @@ describe("rec-r1 init", () => {
     }
   });
 
+  it.each(["-", ","])("reads a cell of several ids by the catalogue's ids, with %j in them", async (mark) => {
+    const [catalogue, queries] = [at(`ids${mark}.csv`), at(`cells${mark}.csv`)];
+    const id = (i: number): string => `"s${mark}${i}"`;
+    await writeFile(catalogue, `sku,name\n${things.map((thing, i) => `${id(i)},red ${thing}`).join("\n")}\n`);
+    const cell = (i: number): string => (mark === "," ? id(i) : `"s-${i},s-0"`);
+    await writeFile(queries, `query,relevant\n${things.map((thing, i) => `red ${thing},${cell(i)}`).join("\n")}\n`);
+    const args = ["init", at(`cells${mark}`), "--catalogue", catalogue, "--queries", queries, "--yes", "--no-eval"];
+    const { stdout } = await runInProcess(...args);
+    expect(stdout).toMatch(/14 items; 9 queries to train on, 2 for validation, 3 for the test/);
+    expect(stdout).not.toMatch(/left out/);
+  });
+
   it("uses a catalogue where it lies, when nothing is missing in it", async () => {
     const args = ["init", at("near"), "--catalogue", at("products.jsonl"), "--queries", at("queries.jsonl"), "--yes"];
     const { stdout, code } = await runInProcess(...args, "--metric", "recall@5", "--name", "pens */ and ink");

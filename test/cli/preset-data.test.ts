@@ -132,6 +132,17 @@ describe("queries with relevant ids", () => {
   });
 });
 
+describe("a cell of several ids", () => {
+  it.each([
+    ["a,1", ["a,1"]],
+    ["a-1", ["a", "1"]],
+  ])("is read by the catalogue's ids, such as %s", async (id, relevant) => {
+    await write("train.csv", 'query,relevant\na pen,"a,1"\n');
+    await write("pool.jsonl", [item(id)]);
+    expect(await load("product-search", "train")).toMatchObject([{ relevant }]);
+  });
+});
+
 describe("TREC", () => {
   it("has topics with their graded judgments, by split", async () => {
     for (const split of ["train", "test"]) {

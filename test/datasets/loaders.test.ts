@@ -283,6 +283,18 @@ describe("the rest", () => {
     ]);
   });
 
+  it.each([
+    ["12,15", ["12", "15"], ["12,15"]],
+    ["12, 15 ,16", ["12", "15", "16"], ["12,", "15", ",16"]],
+    ["a,1 b,2", ["a,1", "b,2"], ["a,1", "b,2"]],
+    ["a,1|b,2", ["a,1", "b,2"], ["a,1", "b,2"]],
+    [" 12;15|16 ", ["12", "15", "16"], ["12", "15", "16"]],
+  ])("parts the ids of a cell %j", async (cell, apart, withCommas) => {
+    const path = await textFile("cell.csv", `query,relevant\npen,"${cell}"\n`);
+    expect(await readSearchFile(path)).toMatchObject([{ relevant: apart }]);
+    expect(await readSearchFile(path, { commasInIds: true })).toMatchObject([{ relevant: withCommas }]);
+  });
+
   it("counts lines of examples that can't be used, and knows where the others stand", async () => {
     const row = (id: string, relevant: unknown) => `${JSON.stringify({ id, query: "pen", relevant })}\n`;
     const path = await textFile("examples.jsonl", row("a", ["1"]) + row("b", []) + row("a", ["2"]));

@@ -38,6 +38,8 @@ export interface ReadJudgmentsOptions extends ReadLinesOptions {
   eta?: number | "auto";
   minClicks?: number;
   grades?: number;
+  /** Whether the catalogue's ids hold commas, for a cell of several ids. */
+  commasInIds?: boolean;
 }
 
 export interface ReadJudgments {
@@ -119,7 +121,8 @@ export async function readJudgments(
   });
   switch (source) {
     case "examples": {
-      const examples = await readSearchFile(path, reading);
+      const { commasInIds = false } = options;
+      const examples = await readSearchFile(path, { ...reading, commasInIds });
       return judged(examples.map(toJudgedQuery), factOfDropped(examples));
     }
     case "quepid":
