@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { writeFileAtomic } from "../core/atomic-write.ts";
 import { readCatalogueRows } from "../core/catalogue.ts";
+import type { ConfigLayer } from "../core/config.ts";
 import { ConfigError } from "../core/errors.ts";
 import { suggestion } from "../core/suggest.ts";
 import { classicalNames } from "../eval/baselines/classical.ts";
@@ -33,6 +34,7 @@ import { loadTask, type LoadedTask } from "./load-task.ts";
 import { dataOf, loadRunTask } from "./open-run.ts";
 import { addSchemaOptions, flagLayer, parseCount } from "./options.ts";
 import { printable, Reporter } from "./progress.ts";
+import { openTaskRecommender, searchConfigSchema } from "./task-recommender.ts";
 
 interface CompareFlags {
   baselines: string[];
@@ -66,6 +68,7 @@ const compareOptions = launchConfigSchema.pick({
   seed: true,
   mode: true,
   maxMissingShare: true,
+  recommender: true,
 });
 
 export function define(command: Command): void {
@@ -125,11 +128,13 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
   const interrupt = listenForInterrupt(() => reporter.line("stopping; once more ends at once"));
   const { signal } = interrupt;
   const closing = new Closing();
+  const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
   try {
     const { loaded, context } = await loadComparedTask(file, flags);
     const config = resolveLaunchConfig([
       { source: `task "${loaded.task.name}"`, values: loaded.task.config },
       { source: loaded.path, values: loaded.config },
+      ...(await runLayer(flags)),
       flagLayer(command, compareOptions),
     ]);
     const { mode, seed, maxMissingShare } = config.train;
@@ -141,13 +146,19 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
       flags.catalogue === undefined ? new Collection() : await readCollection(flags.catalogue, flags.text);
     // Kept rankings hold no texts of items, which an incomplete collection would have to learn from.
     const recommender = recordRankings(
-      recommenderInMode(closing.add(await loaded.openRecommender()), mode),
+      recommenderInMode(
+        closing.add(await openTaskRecommender(loaded.openRecommender, config.search, { signal, onWarning })),
+        mode,
+      ),
       await RankingStore.open(join(out, "rankings")),
       { reuse: collection.isWhole },
     );
     const all = await loadCheckedSplit(task, split, recommender, maxMissingShare);
     const examples = counts.limit > 0 ? all.slice(0, counts.limit) : all;
     const { train, valid = [] } = await loadSplits(task);
+    const fingerprint = await recommender.fingerprint();
+    const otherwise = await trainedElsewhere([...flags.run, ...flags.sftRun], fingerprint);
+    otherwise.forEach(onWarning);
     const { systems, notes } = await answerSystems({
       ...{ task, recommender, examples, collection, extras, reporter, signal },
       valid: counts.tuneLimit > 0 ? valid.slice(0, counts.tuneLimit) : valid,
@@ -167,10 +178,10 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
     const common = { task, split, examples, mode, seed };
     const raw = systems[0]?.found ?? [];
     const slices = makeSlices({ task, examples, raw, own: extras.slices, ...(train ? { train } : {}) });
-    const described = { name: recommender.name, fingerprint: await recommender.fingerprint() };
+    const described = { name: recommender.name, fingerprint };
     const comparison = measureComparison({
       ...{ ...common, systems, slices, recommender: described },
-      notes: [...(await overlapNotes(task)), ...modeNotes(mode), ...notes],
+      notes: [...(await overlapNotes(task)), ...modeNotes(mode), ...otherwise, ...notes],
     });
     await keepComparison(out, comparison, systems, examples);
     await show(comparison, flags);
@@ -209,6 +220,25 @@ async function loadComparedTask(
   const manifest = await readManifest(first);
   const context = { data: data ?? dataOf(manifest.launch) };
   return { loaded: await loadRunTask(first, manifest, context), context };
+}
+
+/** What a comparison takes over from its first run: who is asked. */
+async function runLayer({ run, sftRun }: CompareFlags): Promise<ConfigLayer[]> {
+  const [first] = [...run, ...sftRun];
+  if (first === undefined) return [];
+  const { launch } = await readManifest(first);
+  return [{ source: `${first}/config.json`, values: { ...searchConfigSchema.parse(launch.search ?? {}) } }];
+}
+
+/** Says of each run that learned from other answers than those it is compared on. */
+async function trainedElsewhere(dirs: readonly string[], fingerprint: string): Promise<string[]> {
+  const manifests = await Promise.all(dirs.map(async (dir) => ({ dir, ...(await readManifest(dir)) })));
+  return manifests
+    .filter(({ recommender }) => recommender.fingerprint !== fingerprint)
+    .map(
+      ({ dir, recommender }) =>
+        `${dir} was trained on another recommender: ${recommender.name}, fingerprint ${recommender.fingerprint}; asked is one of fingerprint ${fingerprint}. Another one is chosen by --recommender FILE.`,
+    );
 }
 
 /** The queries that systems wrote, asked of another recommender. Rankings that no single query gave can't be. */

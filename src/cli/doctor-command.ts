@@ -9,6 +9,7 @@ import { loadTask } from "./load-task.ts";
 import { openEngine } from "./open-engine.ts";
 import { addSchemaOptions, flagLayer, parseCount } from "./options.ts";
 import { printable, Reporter } from "./progress.ts";
+import { openUncached } from "./task-recommender.ts";
 
 interface DoctorFlags {
   data?: string;
@@ -23,6 +24,7 @@ const doctorOptions = launchConfigSchema.pick({
   threads: true,
   seed: true,
   maxMissingShare: true,
+  recommender: true,
 });
 
 export function define(command: Command): void {
@@ -54,7 +56,7 @@ async function runDoctor(file: string, flags: DoctorFlags, command: Command): Pr
       { source: loaded.path, values: loaded.config },
       given,
     ]);
-    const recommender = closing.add(await loaded.openRecommender());
+    const recommender = closing.add(await openUncached(loaded.openRecommender, config.search.recommender, signal));
     const { seed, maxTokens, maxMissingShare } = config.train;
     const engine =
       given.values.model === undefined

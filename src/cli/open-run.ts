@@ -58,8 +58,8 @@ export async function openRun(dir: string, places: RunPlaces = {}): Promise<Open
     task: taskInMode(task, config.mode),
     openRecommender: async ({ cacheDir: isKept = true, ...options }) => {
       const { cacheDir, ...search } = searchConfigSchema.parse(manifest.launch.search ?? {});
-      const open = async (): Promise<Recommender> => recommenderInMode(await openRecommender(), config.mode);
-      return openTaskRecommender(open, isKept && cacheDir !== undefined ? { ...search, cacheDir } : search, options);
+      const kept = isKept && cacheDir !== undefined ? { ...search, cacheDir } : search;
+      return recommenderInMode(await openTaskRecommender(openRecommender, kept, options), config.mode);
     },
     openEngine: ({ threads, ...options }) =>
       openEngine(threads === undefined ? engineConfig : { ...engineConfig, threads }, {

@@ -150,7 +150,8 @@ function commandsOf(runDir: string, { config, launch, versions }: RunManifest, s
   const install = `npm install rec-r1@${versions["rec-r1"]}`;
   if (launch["demo"] === true)
     return [install, `rec-r1 demo --run ${quoteForShell(runDir)} --seed ${String(config["seed"])}`];
-  const values: Record<string, unknown> = { ...config, ...((launch["engine"] as object | undefined) ?? {}) };
+  const { engine, search } = launch as Record<string, object | undefined>;
+  const values: Record<string, unknown> = { ...config, ...engine, ...search };
   const flags = listOptions(launchConfigSchema).flatMap(({ key, flag, type, defaultValue }) => {
     const value = values[key];
     if (value === undefined || value === defaultValue) return [];

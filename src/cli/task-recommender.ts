@@ -29,8 +29,17 @@ export function absoluteSearchConfig({ recommender, cacheDir }: SearchConfig): S
   };
 }
 
+/** Opens it without a memory of its answers, for those who look whether it repeats itself. */
+export async function openUncached(
+  openOwn: () => Promise<Recommender>,
+  file: string | undefined,
+  signal: AbortSignal,
+): Promise<Recommender> {
+  return file === undefined ? openOwn() : openRecommenderFile(file, signal);
+}
+
 /**
- * Opens it.
+ * Opens it behind a memory of its answers.
  * @param openOwn Opens the one that the task file exports.
  * @throws ConfigError, RecR1Error where the cache's folder can't be used; what opening the recommender throws
  */
@@ -39,7 +48,7 @@ export async function openTaskRecommender(
   { recommender: file, cacheDir }: SearchConfig,
   { signal, onWarning }: { signal: AbortSignal; onWarning: (message: string) => void },
 ): Promise<Recommender> {
-  const recommender = file === undefined ? await openOwn() : await openRecommenderFile(file, signal);
+  const recommender = await openUncached(openOwn, file, signal);
   if (cacheDir === undefined) return cached(recommender);
   try {
     return cached(recommender, { log: await AnswerLog.open(cacheDir, { onWarning }) });

@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openRun } from "../../src/cli/open-run.ts";
 import { runProcess, writeProject, type CliResult } from "./project.ts";
 import { lastJson } from "./run-in-process.ts";
 
@@ -110,6 +111,50 @@ describe("rec-r1 compare", () => {
     const answers = await readRecords("twins/answers.jsonl");
     expect(new Set(ids.map((id) => answers.filter(({ system }) => system === id).length)).size).toBe(1);
   }, 60_000);
+
+  it("asks the recommender that the run was trained on, or the one that is named, and warns where they differ", async () => {
+    const catalogue = await readFile(join(folder, "catalogue.jsonl"), "utf8");
+    await writeFile(join(folder, "more.jsonl"), `${catalogue}{"id": "more", "title": "more"}\n`);
+    const search = (file: string): string => JSON.stringify({ kind: "lancedb", catalogue: file, text: ["title"] });
+    await writeFile(join(folder, "own.json"), search("catalogue.jsonl"));
+    await writeFile(join(folder, "more.json"), search("more.jsonl"));
+    await writeFile(
+      join(folder, "bare.ts"),
+      (await readFile(join(folder, "task.ts"), "utf8")).replace("export const recommender", "const recommender"),
+    );
+    await cp(join(folder, "run"), join(folder, "searched"), { recursive: true });
+    const path = join(folder, "searched/config.json");
+    const manifest = JSON.parse(await readFile(path, "utf8")) as { launch: Record<string, unknown> };
+    manifest.launch.search = { recommender: join(folder, "own.json") };
+    await writeFile(path, JSON.stringify(manifest));
+    const common = ["compare", "bare.ts", "--data", ".", "--run", "searched", "--baselines", "none", "--json"];
+    const own = await run(...common, "--out", "searched-own");
+    expect(own.code, own.stderr).toBe(0);
+    expect(own.stderr).not.toMatch(/trained on another/);
+    const other = await run(...common, "--out", "searched-more", "--recommender", "more.json");
+    expect(other.code, other.stderr).toBe(0);
+    expect(other.stderr).toMatch(/warning: searched was trained on another recommender: lancedb/);
+    const [before, after] = [own, other].map(({ stdout }) => lastJson(stdout)) as {
+      recommender: { fingerprint: string };
+      notes: string[];
+    }[];
+    expect(before?.recommender.fingerprint).not.toBe(after?.recommender.fingerprint);
+    expect(after?.notes).toContainEqual(expect.stringMatching(/trained on another recommender/));
+  }, 60_000);
+
+  it("has a named recommender asked in the run's mode by every command that takes a run up", async () => {
+    const path = join(folder, "searched/config.json");
+    const manifest = JSON.parse(await readFile(path, "utf8")) as { config: Record<string, unknown> };
+    manifest.config.mode = "compatible";
+    await writeFile(path, JSON.stringify(manifest));
+    const { openRecommender } = await openRun(join(folder, "searched"), {
+      task: join(folder, "bare.ts"),
+      data: folder,
+    });
+    const recommender = await openRecommender({ signal: new AbortController().signal, onWarning: () => {} });
+    expect(await recommender.fingerprint()).toMatch(/^compatible:/);
+    await recommender.close();
+  });
 
   it("refuses what it can't compare", async () => {
     for (const [args, message] of [

@@ -36,6 +36,18 @@ describe("rec-r1 doctor", () => {
     expect([statusOf("prompt-too-long"), statusOf("split-overlap")]).toEqual(["fine", "error"]);
     expect(statusOf("policy-answers")).toMatch(/fine|warning/);
   });
+
+  it("asks the recommender that is named", async () => {
+    const own = await readFile(inProject("task.ts"), "utf8");
+    await writeFile(inProject("bare.ts"), own.replace("export const recommender", "const recommender"));
+    const settings = { kind: "lancedb", catalogue: "catalogue.jsonl", text: ["title"] };
+    await writeFile(inProject("search.json"), JSON.stringify(settings));
+    const args = ["doctor", inProject("bare.ts"), "--data", folder, "--json"];
+    expect((await runInProcess(...args)).stderr).toMatch(/must export `recommender`/);
+    const { stdout, stderr } = await runInProcess(...args, "--recommender", inProject("search.json"));
+    expect(stderr).not.toMatch(/must export/);
+    expect((lastJson(stdout) as unknown as Diagnosis).recommender).toBe("lancedb");
+  });
 });
 
 describe("rec-r1 train", () => {

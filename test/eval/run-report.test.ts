@@ -136,6 +136,19 @@ describe("rec-r1 report", () => {
     );
   });
 
+  it("reproduces a run with the recommender that it was trained on", async () => {
+    await cp(at("bare"), at("searched"), { recursive: true });
+    const path = at("searched/config.json");
+    const manifest = JSON.parse(await readFile(path, "utf8")) as { launch: Record<string, unknown> };
+    manifest.launch.search = { recommender: "/data/my search.json" };
+    await writeFile(path, JSON.stringify(manifest));
+    const { code } = await runInProcess("report", at("searched"));
+    expect(code).toBe(0);
+    expect(await readFile(at("searched/report.md"), "utf8")).toMatch(
+      /rec-r1 train TASK --run .* --recommender '\/data\/my search\.json'/,
+    );
+  });
+
   it.each([
     [["nowhere"], /is not a run folder/],
     [["bare", "--catalogue", "missing.jsonl"], /missing.jsonl/],
