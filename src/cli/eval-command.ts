@@ -52,6 +52,8 @@ interface System {
   id: string;
   name: string;
   evaluation: Evaluation;
+  /** Of a policy: steps that it was trained for. */
+  step?: number;
 }
 
 async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
@@ -83,8 +85,10 @@ async function runEval(runDir: string, flags: EvalFlags): Promise<void> {
       systems.push(...(await evaluateRun(other, run, { checkpoint: "best", withUntrained: false, label })));
     }
     reporter.clear();
-    for (const { id, evaluation } of systems.slice(0, 3)) {
-      await addEvaluation(runDir, `${split}-${id}`, { policy: id, split, ...evaluation });
+    const part = examples.length < all.length ? { limit } : {};
+    for (const { id, evaluation, step } of systems.slice(0, 3)) {
+      const policy = step === undefined ? {} : { step, ...(samples > 0 ? { samples } : {}) };
+      await addEvaluation(runDir, `${split}-${id}`, { policy: id, split, ...policy, ...part, ...evaluation });
     }
     await writeShownOfSplit(runDir, split, await shown.records());
     const result = summarise(systems);
@@ -129,11 +133,13 @@ async function evaluateRun(
         onProgress: (done, total) => reporter.status(`${name}: ${done}/${total}`),
       });
     const systems: System[] = [];
-    if (withUntrained) systems.push({ id: "untrained", name: "untrained", evaluation: await evaluate("untrained") });
+    if (withUntrained) {
+      systems.push({ id: "untrained", name: "untrained", evaluation: await evaluate("untrained"), step: 0 });
+    }
     const step = await loadPolicy(engine, dir, checkpoint, reporter);
     const evaluation = await evaluate(`step ${step}`);
-    if (withUntrained) systems.push({ id: "tuned", name: `tuned, step ${step}`, evaluation });
-    else systems.push({ id: dir, name: `${label}, step ${step}`, evaluation });
+    if (withUntrained) systems.push({ id: "tuned", name: `tuned, step ${step}`, evaluation, step });
+    else systems.push({ id: dir, name: `${label}, step ${step}`, evaluation, step });
     return systems;
   } finally {
     await engine.close();

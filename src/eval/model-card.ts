@@ -12,7 +12,7 @@ export interface ModelCardData {
   /** Checkpoint that was exported; 0: the untrained policy. */
   step: number;
   timings: readonly TimingRecord[];
-  /** Of the run's test split: `raw`, `untrained`, `tuned`, as far as they were made. */
+  /** Of the run's test split: `raw`, `untrained`, `tuned`, as far as they were made; shown where `tuned` is of `step`. */
   evaluations: Readonly<Partial<Record<"raw" | "untrained" | "tuned", EvaluationFile>>>;
   format: CardFormat;
   /** What the numbers are stored as. */
@@ -88,10 +88,14 @@ function promptSection({ prompt, completion }: { prompt: string; completion: str
   return `A prompt of the task as the policy reads it, and its greedy answer:\n\n${fence(prompt)}\n\n${fence(completion)}`;
 }
 
-function figures({ evaluations }: ModelCardData): string {
+function figures({ evaluations, step }: ModelCardData): string {
   const { tuned } = evaluations;
   const names = { raw: "the users' own words", untrained: "the untrained policy", tuned: "this policy" } as const;
-  if (!tuned) return "Not measured yet: `rec-r1 eval RUN --split test`, and export again.";
+  if (tuned?.step !== step) {
+    const advice = `\`rec-r1 eval RUN --split test --checkpoint ${step}\`, and export again.`;
+    const other = tuned?.step === undefined ? "" : ` (step ${tuned.step} was)`;
+    return `This checkpoint, step ${step}, was not measured yet${other}: ${advice}`;
+  }
   const ids = [...new Set(tuned.records.map(({ example }) => example))];
   const present = (["raw", "untrained", "tuned"] as const).flatMap((id) => {
     const evaluation = evaluations[id];
@@ -108,8 +112,10 @@ function figures({ evaluations }: ModelCardData): string {
     ({ baseline, difference, p, wins, ties, losses }) =>
       `Against ${names[baseline as keyof typeof names]}: ${difference < 0 ? "" : "+"}${difference.toFixed(4)}, p = ${p.toPrecision(2)}; better on ${wins}, equal on ${ties}, worse on ${losses}.`,
   );
+  const sampled =
+    tuned.samples === undefined ? "" : `, a policy's the mean over ${tuned.samples} sampled completions for each`;
   return [
-    `${tuned.metric} on ${ids.length} examples of the split \`${tuned.split}\`:`,
+    `${tuned.metric} on ${tuned.limit === undefined ? "" : "the first "}${ids.length} examples of the split \`${tuned.split}\`${sampled}:`,
     table(["", tuned.metric, "95 % interval"], rows),
     ...sentences,
   ].join("\n\n");

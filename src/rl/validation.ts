@@ -33,7 +33,12 @@ export async function evaluateInBetween<E extends object>(loop: Loop<E>): Promis
   checkEvaluationFailures(evaluation, config.maxFailureShare);
   if (config.recommenderCheckEvery > 0) await checkUnchanged(recommender, loop.fingerprint);
   const { metric, means, counts } = evaluation;
-  await folder.writeEvaluation(`valid-${stepName(step)}`, { policy: stepName(step), split: "valid", ...evaluation });
+  await folder.writeEvaluation(`valid-${stepName(step)}`, {
+    policy: stepName(step),
+    split: "valid",
+    step,
+    ...evaluation,
+  });
   await loop.shown.add(found);
   const standardErrors = standardErrorsOf(evaluation);
   const summary: EvaluationSummary = {

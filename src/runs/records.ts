@@ -173,6 +173,12 @@ export interface EvaluationFile {
   /** What was evaluated: `raw`, `untrained`, `step-000010` … */
   policy: string;
   split: string;
+  /** Steps that the policy was trained for, 0: untrained; absent where no policy was asked or nobody wrote it down. */
+  step?: number;
+  /** Only the first so many examples of the split; absent: all. */
+  limit?: number;
+  /** Completions sampled for each example; absent: one greedy completion. */
+  samples?: number;
   /** The metric that decides, one of `means`. */
   metric: string;
   means: Record<string, number>;

@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readEvaluation } from "../../src/runs/run-folder.ts";
 import { runProcess, writeProject } from "./project.ts";
 import { lastJson, runInProcess as run } from "./run-in-process.ts";
 
@@ -49,8 +50,16 @@ describe("rec-r1 train and eval", () => {
     expect(await readdir(inProject("run/evaluations"))).toEqual(
       expect.arrayContaining(["test-raw.json", "test-untrained.json", "test-tuned.json"]),
     );
+    const kept = async (name: string): Promise<object> => readEvaluation(inProject("run"), name) as Promise<object>;
+    expect(await kept("test-tuned")).toMatchObject({ step: 4 });
+    expect(await kept("test-untrained")).toMatchObject({ step: 0 });
+    for (const name of ["test-raw", "test-tuned"]) {
+      expect(await kept(name)).not.toHaveProperty("limit");
+      expect(await kept(name)).not.toHaveProperty("samples");
+    }
     const table = await run("eval", inProject("run"), "--limit", "3", "--against", inProject("run"));
     expect(table.stdout).toMatch(/ndcg@10 on test, 3 examples\n {2}raw words +0\.0000/);
+    expect(await kept("test-raw")).toMatchObject({ limit: 3 });
     expect(table.stdout).toMatch(/tuned, step \d against untrained: .*p = /);
   });
 

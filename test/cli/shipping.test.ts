@@ -145,6 +145,7 @@ describe("rec-r1 export", () => {
     expect((await readdir(out)).sort()).toEqual(files);
     const card = await readFile(join(out, "README.md"), "utf8");
     expect(card).toMatch(/Task: `letters`; checkpoint after step 2/);
+    expect(card).toMatch(/step 2, was not measured yet/);
     expect(card).toMatch(/user: bb/);
     if (format === "gguf") expect((await loadModel(join(out, files[0] as string))).tokenizer).not.toBeNull();
     if (format === "safetensors") expect((await loadModel(out)).config.layers).toBe(2);

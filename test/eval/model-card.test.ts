@@ -14,8 +14,9 @@ const manifest: RunManifest = {
   versions: { "rec-r1": "0.1.0", node: "22" },
   launch: {},
 };
-const evaluation = (policy: string, scores: number[]): EvaluationFile => ({
+const evaluation = (policy: string, scores: number[], more: Partial<EvaluationFile> = {}): EvaluationFile => ({
   policy,
+  ...more,
   split: "test",
   metric: "ndcg@10",
   means: {},
@@ -30,7 +31,7 @@ const data: ModelCardData = {
   manifest,
   step: 7,
   timings: [{ step: 1, endedAt: "", seconds: { total: 180 } }],
-  evaluations: { raw: evaluation("raw", [0, 0, 1]), tuned: evaluation("tuned", [1, 0, 1]) },
+  evaluations: { raw: evaluation("raw", [0, 0, 1]), tuned: evaluation("tuned", [1, 0, 1], { step: 7 }) },
   format: "peft",
   type: "f32",
   base: { model: "tiny", reference: "org/tiny", fingerprint: "sha256:1" },
@@ -46,7 +47,22 @@ it("says what the run was: figures, data, recipe, how to load it", () => {
   expect(card).not.toMatch(/`note`/);
   expect(card).toMatch(/1 steps took 3 minutes/);
   expect(card).toMatch(/PeftModel\.from_pretrained/);
-  expect(writeModelCard({ ...data, evaluations: {} })).toMatch(/Not measured yet/);
+  expect(writeModelCard({ ...data, evaluations: {} })).toMatch(
+    /This checkpoint, step 7, was not measured yet: `rec-r1 eval RUN --split test --checkpoint 7`/,
+  );
+});
+
+it("has no figures of another checkpoint, and says which examples its own are of", () => {
+  const cardOf = (more: Partial<EvaluationFile>): string =>
+    writeModelCard({ ...data, evaluations: { tuned: evaluation("tuned", [1, 0, 1], more) } });
+  for (const more of [{ step: 5 }, {}]) {
+    expect(cardOf(more)).toMatch(/step 7, was not measured yet/);
+    expect(cardOf(more)).not.toMatch(/this policy/);
+  }
+  expect(cardOf({ step: 5 })).toMatch(/\(step 5 was\)/);
+  expect(cardOf({ step: 7, limit: 3, samples: 4 })).toMatch(
+    /on the first 3 examples of the split `test`, a policy's the mean over 4 sampled completions for each:/,
+  );
 });
 
 it("keeps what a policy or a catalogue wrote as text", () => {

@@ -50,6 +50,24 @@ describe("buildRunReport", () => {
     expect(page).toMatch(/Tokens sampled/);
   });
 
+  it("names the step that figures are of, and says where they are not of all examples", async () => {
+    await cp(at("evaluated"), at("limited"), { recursive: true });
+    const evaluation = await readEvaluation(at("limited"), "test-tuned");
+    if (!evaluation) throw new Error("test-tuned");
+    const part = { ...evaluation, step: 20, limit: 3, samples: 2, records: evaluation.records.slice(0, 3) };
+    await addEvaluation(at("limited"), "test-tuned", part);
+    for (const policy of ["raw", "untrained"]) {
+      const all = await readEvaluation(at("limited"), `test-${policy}`);
+      if (all) await addEvaluation(at("limited"), `test-${policy}`, { ...all, records: all.records.slice(0, 3) });
+    }
+    const data = await buildRunReport({ runDir: at("limited"), questions });
+    expect(data.systems.map(({ name }) => name)).toContain("Tuned model, step 20");
+    expect(data.notice).toMatch(/of 3 of 8 examples of the test split, not of all\. rec-r1 eval .* measures all\./);
+    expect(data.notice).toMatch(/means over 2 sampled completions/);
+    const unknown = await buildRunReport({ runDir: at("limited"), questions: async () => [] });
+    expect(unknown.notice).toMatch(/of 3 examples of the test split, not of all/);
+  });
+
   it("takes validation where nothing else was evaluated, and says that it flatters", async () => {
     const data = await buildRunReport({ runDir: at("validated"), questions });
     expect(data.systems.map(({ id }) => id)).toEqual(["untrained", "tuned"]);
@@ -100,7 +118,7 @@ describe("the report as Markdown", () => {
       reproduce: ["rec-r1 train 'a ``` b'"],
     });
     const text = renderReportMarkdown(data);
-    expect(text).toMatch(/\| Tuned model +\| +0\.\d{3}|\| Tuned model \| [01]\.\d{3} \|/);
+    expect(text).toMatch(/\| Tuned model, step 30 +\| +0\.\d{3}|\| Tuned model, step 30 \| [01]\.\d{3} \|/);
     expect(text).toMatch(/## How to reproduce\n\n````+sh\nrec-r1 train 'a ``` b'\n````+/);
     expect(text).toContain("\\<b\\>\\|\\`x\\`\\|\\</b\\>");
     expect(text).not.toMatch(/^# head/m);

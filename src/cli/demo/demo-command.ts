@@ -125,11 +125,11 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
     reporter.clear();
     if (printer.curve.length > 1) process.stderr.write(`NDCG@10 on validation, by step\n${drawCurve(printer.curve)}\n`);
 
-    if (trained.best && trained.best.step > 0 && trained.best.step !== trained.step) {
-      await engine.loadState((await readRunCheckpoint(runDir, trained.best.step)).engineDir);
-    }
+    const step = trained.best && trained.best.step > 0 ? trained.best.step : trained.step;
+    if (step !== trained.step) await engine.loadState((await readRunCheckpoint(runDir, step)).engineDir);
     const tuned = await evaluate(bench, "tuned model");
-    for (const [policy, evaluation] of Object.entries({ raw, untrained, tuned })) {
+    const measured = { raw, untrained: { step: 0, ...untrained }, tuned: { step, ...tuned } };
+    for (const [policy, evaluation] of Object.entries(measured)) {
       await addEvaluation(runDir, `test-${policy}`, { policy, split: "test", ...evaluation });
     }
     await writeShownOfSplit(runDir, "test", await shown.records());

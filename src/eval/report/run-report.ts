@@ -65,6 +65,9 @@ export async function buildRunReport(options: RunReportOptions): Promise<ReportD
     focus ? evaluations.filter((other) => other !== focus).map(({ id }) => [focus.id, id] as const) : [],
   );
   const questions = evaluations.length > 0 ? await askFor(shownSplit) : [];
+  const notices = [notice, describePart(evaluations, ids.length, { shownSplit, questions, runDir })].filter(
+    (text) => text !== undefined,
+  );
   const asked = new Map(questions.map(({ id, query }) => [id, query]));
   const metricName = options.metric ?? metric;
   const first = pointsOf(metrics, metric)[0];
@@ -72,7 +75,7 @@ export async function buildRunReport(options: RunReportOptions): Promise<ReportD
     title: options.title ?? `${manifest.task}: ${runDir.split(/[/\\]/).filter(Boolean).at(-1) ?? runDir}`,
     when: options.when ?? new Date(),
     subtitle: options.subtitle ?? describeRun(manifest, metrics),
-    ...(notice === undefined ? {} : { notice }),
+    ...(notices.length > 0 ? { notice: notices.join(" ") } : {}),
     metric: metricName,
     metricHelp: options.metricHelp ?? helpFor(metric),
     systems: compared.systems,
@@ -124,7 +127,7 @@ async function chooseEvaluations(
   const asked = [
     ...(await read(`${split}-raw`, "raw", "Raw words", "the raw words")),
     ...(await read(`${split}-untrained`, "untrained", "Untrained model", "the untrained model")),
-    ...(await read(`${split}-tuned`, "tuned", "Tuned model", "the tuned model")),
+    ...(await read(`${split}-tuned`, "tuned", "Tuned model", "the tuned model")).map(nameStep),
   ];
   if (asked.length > 0) return { evaluations: asked, shownSplit: split };
   const best = await readBest(runDir);
@@ -141,6 +144,35 @@ async function chooseEvaluations(
       ? `Not evaluated on the ${split} split yet. These are figures on validation, which also picked the best step and so flatters it. ${advice}`
       : `Nothing was evaluated yet. ${advice}`;
   return { evaluations: valid, shownSplit: "valid", notice };
+}
+
+/** The tuned model by the step that its figures are of. */
+function nameStep({ evaluation, ...system }: NamedEvaluation): NamedEvaluation {
+  const { step } = evaluation;
+  if (step === undefined) return { ...system, evaluation };
+  return { ...system, name: `${system.name}, step ${step}`, phrase: `${system.phrase} of step ${step}`, evaluation };
+}
+
+/** What a reader must know where figures are not those of one greedy answer to every example. */
+function describePart(
+  evaluations: readonly NamedEvaluation[],
+  measured: number,
+  { shownSplit, questions, runDir }: { shownSplit: string; questions: readonly ReportQuestion[]; runDir: string },
+): string | undefined {
+  // How many validation queries there are is said above the curve; a limit on them is a setting of the run.
+  if (shownSplit === "valid") return undefined;
+  const isPart = evaluations.some(({ evaluation }) => evaluation.limit !== undefined) || measured < questions.length;
+  const all = questions.length > 0 ? ` of ${groupDigits(questions.length)}` : "";
+  const samples = evaluations.find(({ evaluation }) => evaluation.samples !== undefined)?.evaluation.samples;
+  const parts = [
+    ...(isPart
+      ? [
+          `Figures are of ${groupDigits(measured)}${all} examples of the ${shownSplit} split, not of all. rec-r1 eval ${quoteForShell(runDir)} --split ${shownSplit} measures all.`,
+        ]
+      : []),
+    ...(samples === undefined ? [] : [`Models' figures are means over ${samples} sampled completions for each query.`]),
+  ];
+  return parts.length > 0 ? parts.join(" ") : undefined;
 }
 
 /** The metric that validation names first. */
