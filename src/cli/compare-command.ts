@@ -11,7 +11,13 @@ import { classicalNames } from "../eval/baselines/classical.ts";
 import type { ClassicalName } from "../eval/baselines/classical.ts";
 import { Collection } from "../eval/baselines/collection.ts";
 import { formatComparisonLatex, formatComparisonMarkdown, formatComparisonText } from "../eval/comparison/format.ts";
-import { keepComparison, readKeptComparison, recomputeMeasures } from "../eval/comparison/kept-answers.ts";
+import {
+  cutOf,
+  depthOf,
+  keepComparison,
+  readKeptComparison,
+  recomputeMeasures,
+} from "../eval/comparison/kept-answers.ts";
 import { measureComparison } from "../eval/comparison/measure.ts";
 import type { AnsweredSystem, Comparison } from "../eval/comparison/measure.ts";
 import { makeSlices } from "../eval/comparison/slices.ts";
@@ -98,7 +104,11 @@ export function define(command: Command): void {
       "where answers, rankings and figures are kept (default: runs/compare- and the task's name)",
     )
     .option("--from <folder>", "no engine, no model: what was kept there, printed again")
-    .option("--measures <name...>", "with --from: trec_eval measures to compute, such as ndcg_cut_10 recall_50", [])
+    .option(
+      "--measures <name...>",
+      "with --from: trec_eval measures to compute, such as ndcg_cut_5 recall_10, no deeper than the task's topK",
+      [],
+    )
     .option("--markdown <file>", "write the tables as Markdown")
     .option("--latex <file>", "write the tables as LaTeX")
     .option("--json", "print the comparison as one JSON object on the last line")
@@ -267,6 +277,10 @@ async function showKept(folder: string, flags: CompareFlags): Promise<void> {
   const kept = await readKeptComparison(folder);
   if (flags.measures.length === 0) return show(kept.comparison, flags);
   const rows = recomputeMeasures(kept, flags.measures);
+  const whole = flags.measures.filter((measure) => cutOf(measure) === undefined);
+  const note =
+    whole.length > 0 ? `${whole.join(", ")}: of the first ${depthOf(kept)} hits, as many as were asked for` : "";
+  if (note !== "") new Reporter().line(note);
   const table = {
     caption: `Computed from the rankings in ${folder}: ${kept.comparison.task}, ${kept.comparison.split}`,
     headers: ["system", "examples", ...flags.measures],

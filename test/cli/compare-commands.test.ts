@@ -67,6 +67,11 @@ describe("rec-r1 compare", () => {
     const other = await run("compare", "--from", "compared", "--measures", "recall_5", "--json");
     expect(other.code, other.stderr).toBe(0);
     expect(JSON.stringify(lastJson(other.stdout))).toContain("recall_5");
+    const whole = await run("compare", "--from", "compared", "--measures", "map", "recall_5");
+    expect(whole.stderr).toMatch(/^map: of the first 100 hits/);
+    const deep = await run("compare", "--from", "compared", "--measures", "recall_500");
+    expect(deep.stderr).toMatch(/recall_500 looks at 500 hits, and 100 were asked for/);
+    expect(deep.code).toBe(1);
   }, 180_000);
 
   it("fine-tunes over a schedule that ends with its budget", async () => {

@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describeFileError, writeFileAtomic } from "../../core/atomic-write.ts";
-import { DataError } from "../../core/errors.ts";
+import { ConfigError, DataError } from "../../core/errors.ts";
 import { toJsonLine } from "../../core/json-lines.ts";
 import { evaluateRun } from "../../ranking/evaluate-run.ts";
 import type { Qrels, ScoredId } from "../../ranking/judgments.ts";
@@ -112,16 +112,42 @@ function parse<T>(text: string, path: string): T {
   }
 }
 
+/** How deep the kept rankings go: what was asked for, or else the longest of them. */
+export function depthOf({ comparison, answers }: KeptComparison): number {
+  return comparison.topK ?? answers.reduce((most, { ids }) => Math.max(most, ids?.length ?? 0), 0);
+}
+
+/** Hits that a measure looks at; undefined where it looks at all. */
+export function cutOf(measure: string): number | undefined {
+  const [, cut] = /_([1-9]\d*)$/.exec(measure) ?? [];
+  return cut === undefined ? undefined : Number(cut);
+}
+
+/** @throws ConfigError on an unknown measure, or one that looks further than the rankings go */
+function checkMeasures(kept: KeptComparison, measures: readonly string[]): void {
+  evaluateRun(new Map(), new Map(), measures);
+  const depth = depthOf(kept);
+  const deep = measures.find((measure) => (cutOf(measure) ?? 0) > depth);
+  if (deep === undefined) return;
+  throw new ConfigError(
+    "MEASURE_TOO_DEEP",
+    `${deep} looks at ${cutOf(deep)} hits, and ${depth} were asked for (the task's topK), so that it would be computed as if there were no others. Take a cut of ${depth} at most, or raise the task's topK and compare again.`,
+    { details: { measure: deep, topK: depth } },
+  );
+}
+
 /**
  * Any trec_eval measures of kept answers, by system: the mean over examples of the mean over an example's completions. An
  * answer without hits counts 0, a failed one is left out.
- * @param measures such as `ndcg_cut_10`, `recall_50`, `map`
- * @throws ConfigError on an unknown measure
+ * @param measures such as `ndcg_cut_10`, `recall_5`, `map`; those without a cut are of the hits that were asked for
+ * @throws ConfigError on an unknown measure, or one with a cut beyond what was asked for
  */
 export function recomputeMeasures(
-  { comparison, answers, qrels }: KeptComparison,
+  kept: KeptComparison,
   measures: readonly string[],
 ): { system: string; name: string; means: Record<string, number>; examples: number }[] {
+  checkMeasures(kept, measures);
+  const { comparison, answers, qrels } = kept;
   return comparison.systems.map(({ id, name }) => {
     const sums = new Map<string, { count: number; sums: Record<string, number> }>();
     for (const answer of answers) {

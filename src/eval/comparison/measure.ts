@@ -67,6 +67,8 @@ export interface Comparison {
   /** Ids and raw words of the examples, in the order of all scores. */
   examples: { id: string; raw: string | null }[];
   slices: { name: string; description: string; examples: number[] }[];
+  /** Hits that were asked for: how deep a ranking goes at most. Absent where nobody wrote it down. */
+  topK?: number;
   unjudgedDepth: number;
   systems: SystemResult[];
   /** Paired tests, p-values Holm-corrected over all of them. */
@@ -164,6 +166,7 @@ export function measureComparison<E extends object>(options: MeasureOptions<E>):
     metrics,
     examples: examples.map(({ id, example }) => ({ id, raw: task.raw(example) })),
     slices: indexed,
+    topK: task.topK,
     unjudgedDepth,
     systems: markFront(results, metric),
     comparisons,

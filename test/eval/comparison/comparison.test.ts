@@ -226,6 +226,25 @@ describe("kept answers", () => {
     );
     expect(means[2]).toMatchObject({ system: "tuned", examples: 20, means: { recall_1: 1, recip_rank: 1 } });
     expect(() => recomputeMeasures(kept, ["ndgc_10"])).toThrow(/Unknown measure "ndgc_10"/);
+    expect(() => recomputeMeasures(kept, ["ndgc_50"])).toThrow(/Unknown measure "ndgc_50"/);
+  });
+
+  it("refuse a measure that looks further than was asked for", async () => {
+    const { systems, examples } = await answered();
+    const options = { split: "test", examples, slices: [], systems, recommender: described };
+    const comparison = measureComparison({ task, ...options });
+    expect(comparison.topK).toBe(10);
+    const dir = join(folder, "deep");
+    await keepComparison(dir, comparison, systems, examples);
+    const kept = await readKeptComparison(dir);
+    expect(() => recomputeMeasures(kept, ["ndcg_cut_10", "recall_50"])).toThrow(
+      /recall_50 looks at 50 hits, and 10 were asked for \(the task's topK\).*Take a cut of 10 at most/,
+    );
+    // Without topK in the file, no ranking is known to go further than the longest.
+    const { topK: _, ...older } = kept.comparison;
+    const longest = Math.max(...kept.answers.map(({ ids }) => ids?.length ?? 0));
+    expect(() => recomputeMeasures({ ...kept, comparison: older }, [`P_${longest + 1}`])).toThrow(/were asked for/);
+    expect(recomputeMeasures({ ...kept, comparison: older }, [`P_${longest}`])).toHaveLength(4);
   });
 
   it("refuse files that are something else", async () => {
