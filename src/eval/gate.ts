@@ -36,9 +36,10 @@ export interface Verdict {
 }
 
 /**
- * Compares a system with a reference on the examples that both have a score for. A slice fails when its difference is
- * below −maxDrop with 95 % confidence: the upper end of the bootstrap interval is below it.
- * @throws DataError when they share no example; ConfigError on an unknown metric
+ * Compares a system with a reference on the examples that both have a score for: those of the same id and the same raw
+ * words. A slice fails when its difference is below −maxDrop with 95 % confidence: the upper end of the bootstrap
+ * interval is below it.
+ * @throws DataError when they share no example; ConfigError on an unknown metric, or where task, split or mode differ
  */
 export function judgeRegression(
   candidate: { comparison: Comparison; system: string },
@@ -46,16 +47,24 @@ export function judgeRegression(
   options: GateOptions = {},
 ): Verdict {
   const { maxDrop = 0, minSlice = 20, floor, seed = 0 } = options;
+  requireSameKind(candidate.comparison, reference.comparison);
   const metric = options.metric ?? candidate.comparison.metric;
   const now = scoresById(candidate.comparison, candidate.system, metric);
   const before = scoresById(reference.comparison, reference.system, metric);
-  const ids = [...now.keys()].filter((id) => before.has(id));
+  // Examples without an id are numbered, and a line more makes each number name another example.
+  const [wordsNow, wordsBefore] = [rawById(candidate.comparison), rawById(reference.comparison)];
+  const isOther = (id: string): boolean => wordsNow.has(id) && wordsNow.get(id) !== wordsBefore.get(id);
+  const ids = [...now.keys()].filter((id) => before.has(id) && !isOther(id));
   if (ids.length === 0) {
-    throw new DataError("NOTHING_TO_PAIR", `The two comparisons share no example with a score by ${metric}.`);
+    throw new DataError(
+      "NOTHING_TO_PAIR",
+      `The two comparisons share no example, of the same id and the same words, with a score by ${metric}.`,
+    );
   }
+  const paired = new Set(ids);
   const checks: GateCheck[] = [];
   const check = (name: string, members: readonly string[], decides: boolean): void => {
-    const pairs = members.filter((id) => now.has(id) && before.has(id));
+    const pairs = members.filter((id) => paired.has(id));
     if (pairs.length === 0) return;
     const { mean, low, high } = bootstrapDifference(
       pairs.map((id) => now.get(id) as number),
@@ -73,12 +82,15 @@ export function judgeRegression(
   check("all", ids, true);
   for (const { name, examples } of candidate.comparison.slices) {
     const members = examples.flatMap((index) => candidate.comparison.examples[index]?.id ?? []);
-    check(`slice ${name}`, members, members.filter((id) => now.has(id) && before.has(id)).length >= minSlice);
+    check(`slice ${name}`, members, members.filter((id) => paired.has(id)).length >= minSlice);
   }
-  const lost = [...before.keys()].filter((id) => !now.has(id)).length;
-  if (lost > 0) {
-    const message = `${lost} of ${before.size} examples of the reference have no score in the candidate (failed, or left out)`;
-    checks.push({ name: "coverage", passed: lost <= 0.05 * before.size, decides: true, message });
+  const lost = [...before.keys()].filter((id) => !paired.has(id));
+  if (lost.length > 0) {
+    const others = lost.filter(isOther).length;
+    const why =
+      others > 0 ? `failed, left out, or ${others} with other words under the same id` : "failed, or left out";
+    const message = `${lost.length} of ${before.size} examples of the reference have no score in the candidate (${why})`;
+    checks.push({ name: "coverage", passed: lost.length <= 0.05 * before.size, decides: true, message });
   }
   if (floor !== undefined) {
     const mean = [...now.values()].reduce((sum, score) => sum + score, 0) / now.size;
@@ -90,6 +102,21 @@ export function judgeRegression(
     });
   }
   return verdictOf(checks);
+}
+
+/** @throws ConfigError `COMPARISONS_DIFFER` */
+function requireSameKind(candidate: Comparison, reference: Comparison): void {
+  const differing = (["task", "split", "mode"] as const).filter((key) => candidate[key] !== reference[key]);
+  if (differing.length === 0) return;
+  const describe = (comparison: Comparison): string => differing.map((key) => `${key} ${comparison[key]}`).join(", ");
+  throw new ConfigError(
+    "COMPARISONS_DIFFER",
+    `The comparison is of ${describe(candidate)}, the reference of ${describe(reference)}: a difference between the two would say nothing of the policy. Make both with rec-r1 compare on the same task, split and mode.`,
+  );
+}
+
+function rawById({ examples }: Comparison): Map<string, string | null> {
+  return new Map(examples.map(({ id, raw }) => [id, raw]));
 }
 
 /** Whether general ability was kept: every measure where more is better at `keepAbility` of what it was, or above. */

@@ -52,9 +52,33 @@ describe("judgeRegression", () => {
     ).toMatchObject({ passed: false });
   });
 
+  it("pairs examples of the same words only, and tells the others from those that failed", () => {
+    // A line that was added moves every later example's number on by one.
+    const withWords = (from: number): Comparison => ({
+      ...comparisonOf(before),
+      examples: before.map((_, i) => ({ id: `q${i}`, raw: i < 50 ? `word ${i}` : `word ${i + from}` })),
+    });
+    const verdict = judgeRegression(of(withWords(1)), of(withWords(0)));
+    expect(verdict.checks.find(({ name }) => name === "all")?.message).toMatch(/on 50 examples/);
+    expect(verdict.checks.find(({ name }) => name === "coverage")).toMatchObject({
+      passed: false,
+      message: expect.stringMatching(/50 of 100 .*50 with other words under the same id/) as string,
+    });
+    expect(verdict.passed).toBe(false);
+  });
+
+  it.each(["task", "split", "mode"] as const)("refuses a reference of another %s", (key) => {
+    const [one, other] = ["a", "b"].map((value) => ({ ...comparisonOf(before), [key]: value }) as Comparison);
+    expect(() => judgeRegression(of(one as Comparison), of(other as Comparison))).toThrow(
+      new RegExp(`The comparison is of ${key} a, the reference of ${key} b`),
+    );
+  });
+
   it("says what can't be compared", () => {
     const other = { ...comparisonOf(before), examples: before.map((_, i) => ({ id: `other${i}`, raw: null })) };
-    expect(() => judgeRegression(of(comparisonOf(before)), of(other))).toThrow(/share no example/);
+    expect(() => judgeRegression(of(comparisonOf(before)), of(other))).toThrow(
+      /share no example, of the same id and the same words/,
+    );
     expect(() => judgeRegression(of(comparisonOf(before)), of(comparisonOf(before)), { metric: "map" })).toThrow(
       /no metric "map"/,
     );
