@@ -99,7 +99,7 @@ export class MlflowTracker implements Tracker {
     } catch (error) {
       // What wasn't sent stays and goes along with the next figures: a server that restarts loses nothing.
       this.failures++;
-      if (this.failures >= mostFailures || (error as { isFinal?: boolean }).isFinal) throw error;
+      if (this.failures > mostFailures || (error as { isFinal?: boolean }).isFinal) throw error;
     }
   }
 
