@@ -50,7 +50,7 @@ export interface FoundAnswer<E> extends Answer<E> {
 /** Queries searched for at once. */
 const searchBatchSize = 256;
 
-/** Searches for answers' queries; equal queries of a batch once. */
+/** Searches for answers' queries; equal queries of a batch once. What was found for them before counts for nothing. */
 export async function searchAnswers<E extends object>(
   answers: readonly Answer<E>[],
   { recommender, task, signal }: Omit<ScoreOptions<E>, "recordHits" | "onFound">,
@@ -60,10 +60,11 @@ export async function searchAnswers<E extends object>(
     const batch = answers.slice(start, start + searchBatchSize);
     const queries = batch.map(({ query }) => query).filter((query) => query !== null);
     const outcomes = await searchAll(recommender, queries, { topK: task.topK, ...(signal ? { signal } : {}) });
-    for (const answer of batch) {
-      const outcome = answer.query === null ? null : (outcomes.get(answer.query) ?? null);
+    for (const { example, sample, completion, query } of batch) {
+      const outcome = query === null ? null : (outcomes.get(query) ?? null);
       const hits = outcome && "hits" in outcome ? outcome.hits : null;
-      found.push({ ...answer, hits, ...(outcome && "failure" in outcome ? { failure: outcome.failure } : {}) });
+      const failure = outcome && "failure" in outcome ? { failure: outcome.failure } : {};
+      found.push({ example, sample, completion, query, hits, ...failure });
     }
   }
   return found;

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { answerWithModel } from "../../src/eval/comparison/system.ts";
 import { evaluatePolicy, evaluateQueries, evaluateRaw, pairScores } from "../../src/eval/evaluate.ts";
-import { askingOf, scoreFound } from "../../src/rl/evaluation.ts";
+import { askingOf, scoreFound, searchAnswers } from "../../src/rl/evaluation.ts";
 import { loadSplit } from "../../src/rl/task.ts";
 import { train } from "../../src/rl/train.ts";
 import type { TrainConfig } from "../../src/rl/train-config.ts";
@@ -46,6 +46,20 @@ describe("evaluation", () => {
     expect(names.means["ndcg@10"]).toBe(1);
     expect(names.counts).toEqual({ queries: 8, failed: 1, unparsed: 0, empty: 0 });
     expect(names.records[0]).toMatchObject({ scores: null, failure: 'DOWN: no answer to "anchor"' });
+  });
+
+  it("asks another recommender without what the first one failed on", async () => {
+    const [first, second] = [makeParts().recommender, makeParts().recommender];
+    first.broken.add("anchor");
+    const task = makeTask({ data: { train: examples, test: examples } });
+    const [example] = (await loadSplit(task, "test")) ?? [];
+    if (!example) throw new Error("no example");
+    const answer = { example, sample: 0, completion: null, query: "anchor" };
+    const failed = await searchAnswers([answer], { task, recommender: first });
+    expect(failed[0]).toMatchObject({ hits: null, failure: 'DOWN: no answer to "anchor"' });
+    const [moved] = await searchAnswers(failed, { task, recommender: second });
+    expect(moved).not.toHaveProperty("failure");
+    expect(moved?.hits?.length).toBeGreaterThan(0);
   });
 
   it("refuses a relevant id that the catalogue lacks, and a split that is missing", async () => {
