@@ -6,7 +6,13 @@ import { describeFileError, writeFileAtomic } from "../core/atomic-write.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import { renderMarkdown, renderText } from "../eval/comparison/tables.ts";
-import { readArithmetic, readChoices, readInstructions, readPrograms } from "../eval/forgetting/benchmarks.ts";
+import {
+  readArithmetic,
+  readChoices,
+  readInstructions,
+  readPrograms,
+  takeShares,
+} from "../eval/forgetting/benchmarks.ts";
 import { measureAbility, measureDivergence } from "../eval/forgetting/measure.ts";
 import type { AbilityOptions, Measures } from "../eval/forgetting/measure.ts";
 import { forgettingFormat, forgettingTable } from "../eval/forgetting/report.ts";
@@ -47,7 +53,7 @@ export function define(command: Command): void {
     .option("--allow-code", "run the programs that the model writes, in processes of their own with limits")
     .option("--prompts <file>", "general prompts for the divergence, one a line (default: the project's own 40)")
     .option("--text <file>", "held-out text for the perplexity (default: the project's own)")
-    .option("--limit <number>", "only the first so many items of each benchmark; 0: all", "0")
+    .option("--limit <number>", "only the first so many items of each benchmark, of MMLU's files together; 0: all", "0")
     .option("--max-tokens <number>", "longest answer, in tokens", "256")
     .option("--seed <number>", "addresses sampling", "0")
     .option("--checkpoint <which>", "best (on validation), last, or the number of a step", "best")
@@ -74,7 +80,7 @@ async function runForget(runs: readonly string[], flags: ForgetFlags): Promise<v
     );
   }
   const notes: string[] = [];
-  const choices = (await Promise.all(flags.mmlu.map((path) => readChoices(path, limit)))).flat();
+  const choices = takeShares(await Promise.all(flags.mmlu.map((path) => readChoices(path, limit))), limit);
   const programs = flags.humaneval === undefined ? undefined : await readPrograms(flags.humaneval, limit);
   if (programs && !flags.allowCode)
     notes.push(`HumanEval: ${programs.length} items parsed, none run: that needs --allow-code.`);

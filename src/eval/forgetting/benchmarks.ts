@@ -146,6 +146,25 @@ export async function readChoices(path: string, limit = 0): Promise<ChoiceItem[]
   return limit > 0 ? items.slice(0, limit) : items;
 }
 
+/**
+ * The first items of several files, `limit` in all: as many of one as of another, as far as it has them, and the first
+ * files one more where that doesn't come out even. @param limit 0: all
+ */
+export function takeShares<T>(files: readonly (readonly T[])[], limit = 0): T[] {
+  const all = files.reduce((sum, items) => sum + items.length, 0);
+  const taken = files.map(() => 0);
+  let left = limit > 0 ? Math.min(limit, all) : all;
+  while (left > 0) {
+    files.forEach((items, i) => {
+      const count = taken[i] as number;
+      if (left === 0 || count === items.length) return;
+      taken[i] = count + 1;
+      left--;
+    });
+  }
+  return files.flatMap((items, i) => items.slice(0, taken[i]));
+}
+
 /** HumanEval's lines: `{task_id, prompt, entry_point, test}`. @param limit 0: all @throws DataError */
 export async function readPrograms(path: string, limit = 0): Promise<ProgramItem[]> {
   return readRows(

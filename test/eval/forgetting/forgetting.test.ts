@@ -10,6 +10,7 @@ import {
   readChoices,
   readInstructions,
   readPrograms,
+  takeShares,
 } from "../../../src/eval/forgetting/benchmarks.ts";
 import { generalPrompts, heldOutText } from "../../../src/eval/forgetting/general-text.ts";
 import { checkInstructions, instructionCheckers } from "../../../src/eval/forgetting/instructions.ts";
@@ -154,6 +155,15 @@ describe("benchmarks from files", () => {
     );
     expect((await readChoices(jsonl)).map(({ answer }) => answer)).toEqual([1, 0]);
     await expect(readChoices(await write("bad.csv", "q,a,b,c,d,E\n"))).rejects.toThrow(/bad.csv row 1/);
+  });
+
+  it("are limited as a whole, and every file has its share", () => {
+    const files = [["a1", "a2", "a3", "a4"], ["b1"], ["c1", "c2", "c3"]];
+    expect(takeShares(files, 6)).toEqual(["a1", "a2", "a3", "b1", "c1", "c2"]);
+    expect(takeShares(files, 2)).toEqual(["a1", "b1"]);
+    expect(takeShares(files, 0)).toEqual(files.flat());
+    expect(takeShares(files, 100)).toEqual(files.flat());
+    expect(takeShares([], 5)).toEqual([]);
   });
 
   const item = {
