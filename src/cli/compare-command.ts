@@ -1,5 +1,5 @@
 /** `rec-r1 compare`: a policy against every baseline by name, on the same examples, with tests, slices and costs. */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { listenForInterrupt } from "../core/abort.ts";
 import { writeFileAtomic } from "../core/atomic-write.ts";
@@ -35,7 +35,7 @@ import { readManifest } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { answerSystems } from "./compare/answer-systems.ts";
 import { readExtras } from "./compare/task-extras.ts";
-import { launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
+import { engineConfigSchema, launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
 import { loadTask, type LoadedTask } from "./load-task.ts";
 import { dataOf, loadRunTask } from "./open-run.ts";
 import { addSchemaOptions, flagLayer, parseCount } from "./options.ts";
@@ -140,13 +140,15 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
   const closing = new Closing();
   const onWarning = (message: string): void => reporter.line(`warning: ${message}`);
   try {
+    const given = flagLayer(command, compareOptions);
     const { loaded, context } = await loadComparedTask(file, flags);
     const config = resolveLaunchConfig([
       { source: `task "${loaded.task.name}"`, values: loaded.task.config },
       { source: loaded.path, values: loaded.config },
       ...(await runLayer(flags)),
-      flagLayer(command, compareOptions),
+      given,
     ]);
+    await refuseOtherRuns(flags, given);
     const { mode, seed, maxMissingShare } = config.train;
     const extras = readExtras(loaded, context);
     const chosen = chooseBaselines(flags.baselines, [...Object.keys(extras.baselines), ...Object.keys(extras.models)]);
@@ -182,6 +184,10 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
         : { fineTuning: { source: flags.sft, runDir: flags.sftInto as string, n: counts.n, minutes } }),
       engine: config.engine,
       config: config.train,
+      overrides: {
+        ...(given.values.maxTokens === undefined ? {} : { maxTokens: config.train.maxTokens }),
+        ...(given.values.threads === undefined ? {} : { threads: config.engine.threads as number }),
+      },
       samples: counts.samples,
     });
     reporter.clear();
@@ -232,12 +238,35 @@ async function loadComparedTask(
   return { loaded: await loadRunTask(first, manifest, context), context };
 }
 
-/** What a comparison takes over from its first run: who is asked. */
+/** What a comparison takes over from its first run: who is asked, and in which mode. */
 async function runLayer({ run, sftRun }: CompareFlags): Promise<ConfigLayer[]> {
   const [first] = [...run, ...sftRun];
   if (first === undefined) return [];
-  const { launch } = await readManifest(first);
-  return [{ source: `${first}/config.json`, values: { ...searchConfigSchema.parse(launch.search ?? {}) } }];
+  const { config, launch } = await readManifest(first);
+  // Fine-tuning with supervision knows no modes, so that its folder always says sound.
+  const mode = run.length > 0 ? { mode: config.mode } : {};
+  return [{ source: `${first}/config.json`, values: { ...searchConfigSchema.parse(launch.search ?? {}), ...mode } }];
+}
+
+/** @throws ConfigError `RUN_DIFFERS` where the model or the mode of a run would have to be another one */
+async function refuseOtherRuns({ run, sftRun }: CompareFlags, { values }: ConfigLayer): Promise<void> {
+  const { model, mode } = values as { model?: string; mode?: string };
+  for (const dir of [...run, ...sftRun]) {
+    const { config, launch } = await readManifest(dir);
+    const trained = engineConfigSchema.parse(launch.engine).model;
+    if (model !== undefined && model !== trained && resolve(model) !== resolve(trained)) {
+      throw new ConfigError(
+        "RUN_DIFFERS",
+        `--model ${model}: ${dir} trained ${trained}, and what it learned fits no other model. Leave --model out; the untrained model beside a run is the run's own.`,
+      );
+    }
+    if (mode !== undefined && mode !== config.mode && run.includes(dir)) {
+      throw new ConfigError(
+        "RUN_DIFFERS",
+        `--mode ${mode}: ${dir} was trained in mode ${String(config.mode)}, on other answers than it would be measured by. Leave --mode out, or train a run in that mode.`,
+      );
+    }
+  }
 }
 
 /** Says of each run that learned from other answers than those it is compared on. */

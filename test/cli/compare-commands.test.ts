@@ -97,6 +97,18 @@ describe("rec-r1 compare", () => {
     expect(compared.systems.map(({ id }) => id).sort()).toEqual(["raw", "sft", "tuned"]);
   }, 60_000);
 
+  it("lets a run and the model beside it write as much as the command line says", async () => {
+    const tokens = async (out: string, ...more: string[]): Promise<number[]> => {
+      const given = ["compare", "--run", "run", "--baselines", "prompting", "--out", out, "--json"];
+      const { code, stdout, stderr } = await run(...given, ...more);
+      expect(code, stderr).toBe(0);
+      const { systems } = lastJson(stdout) as { systems: { id: string; usage: { completionTokens: number } }[] };
+      return systems.filter(({ id }) => id !== "raw").map(({ usage }) => usage.completionTokens);
+    };
+    for (const count of await tokens("long")) expect(count).toBeGreaterThan(18);
+    expect(await tokens("short", "--max-tokens", "1")).toEqual([18, 18]);
+  }, 60_000);
+
   it("keeps runs and models of the same name apart", async () => {
     for (const run of ["exp1/run", "exp2/run"]) await cp(join(folder, "run"), join(folder, run), { recursive: true });
     await cp(join(folder, "model"), join(folder, "model2"), { recursive: true });
@@ -169,6 +181,8 @@ describe("rec-r1 compare", () => {
       [["compare", ...given, "--sft", "missing.jsonl", "--sft-into", "other"], /missing\.jsonl/],
       [["compare", ...given, "--run", "./run"], /--run: the folder \.\/run is given twice/],
       [["compare", "--from", "run"], /run/],
+      [["compare", "--run", "run", "--model", "other"], /--model other: run trained model, and .* fits no other model/],
+      [["compare", "--run", "run", "--mode", "compatible"], /--mode compatible: run was trained in mode sound/],
     ] as const) {
       const { code, stderr, stdout } = await run(...args);
       expect(stderr).toMatch(message);
@@ -176,7 +190,7 @@ describe("rec-r1 compare", () => {
       expect(stdout).toBe("");
       expect(code).toBe(1);
     }
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("rec-r1 forget and gate", () => {

@@ -13,6 +13,7 @@ import { askingOf } from "../../rl/evaluation.ts";
 import { loadCheckedSplit } from "../../rl/run-session.ts";
 import type { LoadedExample, Task } from "../../rl/task.ts";
 import type { TrainConfig, TrainConfigInput } from "../../rl/train-config.ts";
+import type { RunManifest } from "../../runs/records.ts";
 import { readManifest, readTimings } from "../../runs/run-folder.ts";
 import { engineConfigSchema } from "../launch-config.ts";
 import type { EngineConfig } from "../launch-config.ts";
@@ -44,10 +45,18 @@ export interface AnswerSystemsOptions {
   /** For the untrained model where no run is given. */
   engine: EngineConfig;
   config: TrainConfig;
+  /** What goes before the runs' own options. */
+  overrides?: RunOverrides;
   /** Completions for each example; 0: one greedy. */
   samples: number;
   reporter: Reporter;
   signal: AbortSignal;
+}
+
+/** Options of a run that a comparison may say otherwise: the longest completion, and how fast it is written. */
+export interface RunOverrides {
+  maxTokens?: number;
+  threads?: number;
 }
 
 export interface FineTuning {
@@ -138,8 +147,8 @@ export async function answerSystems(
       ...supervised.map((dir, i) => ({ dir, label: labels.supervised[i] as string, isSupervised: true })),
       ...runs.map((dir, i) => ({ dir, label: labels.runs[i] as string, isSupervised: false })),
     ].map(async (run) => {
-      const { config, launch } = await readManifest(run.dir);
-      return { ...run, config: config as TrainConfig, engineConfig: engineConfigSchema.parse(launch.engine) };
+      const { config, engineConfig } = optionsOfRun(await readManifest(run.dir), options.overrides);
+      return { ...run, config, engineConfig };
     }),
   );
   const models = new Set(withEngines.map(({ engineConfig }) => engineConfig.model));
@@ -163,14 +172,17 @@ export async function answerSystems(
       const step = await loadPolicy(engine, dir, "best", reporter);
       const isFresh = isSupervised && dir === fineTuning?.runDir;
       const preparation = addUsage({ ...noUsage, seconds: await wallSeconds(dir) }, isFresh ? usage : noUsage);
-      const { lengthCost, lengthFreeWords, seed } = config;
+      const { lengthCost, lengthFreeWords, seed, maxTokens } = config;
       await ask(
         modelSystem(
           {
             id: `${isSupervised ? "sft" : "tuned"}${label && `:${label}`}`,
             name: `${isSupervised ? "supervised" : "tuned policy"}${label && ` ${label}`}, step ${step}`,
             family: isSupervised ? "supervised" : "policy",
-            settings: { run: dir, step, seed, ...(lengthCost > 0 ? { lengthCost, lengthFreeWords } : {}) },
+            settings: {
+              ...{ run: dir, step, seed, maxTokens },
+              ...(lengthCost > 0 ? { lengthCost, lengthFreeWords } : {}),
+            },
             preparation,
           },
           asking(options, config, engine),
@@ -181,6 +193,17 @@ export async function answerSystems(
     }
   }
   return { systems, notes };
+}
+
+/** A run's options, with what goes before them. */
+export function optionsOfRun(
+  { config, launch }: Pick<RunManifest, "config" | "launch">,
+  { maxTokens, threads }: RunOverrides = {},
+): { config: TrainConfig; engineConfig: EngineConfig } {
+  return {
+    config: { ...(config as TrainConfig), ...(maxTokens === undefined ? {} : { maxTokens }) },
+    engineConfig: { ...engineConfigSchema.parse(launch.engine), ...(threads === undefined ? {} : { threads }) },
+  };
 }
 
 /** @param label tells it from other untrained models */
@@ -201,7 +224,7 @@ function untrained(
   );
 }
 
-/** How a model is asked: as in its run. */
+/** How a model is asked: as in its run, as far as nothing goes before that. */
 function asking(
   { task, recommender, samples, reporter }: AnswerSystemsOptions,
   config: TrainConfig,
@@ -237,8 +260,9 @@ async function supervise(
 ): Promise<Usage> {
   const { task, recommender, extras, reporter, signal, runs } = options;
   const manifest = runs[0] === undefined ? undefined : await readManifest(runs[0]);
-  const config = (manifest?.config as TrainConfig | undefined) ?? options.config;
-  const engineConfig = manifest ? engineConfigSchema.parse(manifest.launch.engine) : options.engine;
+  const { config, engineConfig } = manifest
+    ? optionsOfRun(manifest, options.overrides)
+    : { config: options.config, engineConfig: options.engine };
   const budgetSeconds = minutes === undefined ? (runs[0] === undefined ? 0 : await wallSeconds(runs[0])) : minutes * 60;
   if (!(budgetSeconds > 0)) {
     throw new ConfigError(
