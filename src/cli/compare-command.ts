@@ -35,6 +35,7 @@ import { readManifest } from "../runs/run-folder.ts";
 import { Closing } from "./closing.ts";
 import { answerSystems } from "./compare/answer-systems.ts";
 import { readExtras } from "./compare/task-extras.ts";
+import { findIdField } from "./init/look-at-catalogue.ts";
 import { engineConfigSchema, launchConfigSchema, resolveLaunchConfig } from "./launch-config.ts";
 import { loadTask, type LoadedTask } from "./load-task.ts";
 import { dataOf, loadRunTask } from "./open-run.ts";
@@ -55,6 +56,7 @@ interface CompareFlags {
   tuneLimit: string;
   samples: string;
   catalogue?: string;
+  id?: string;
   text: string[];
   transfer?: string;
   data?: string;
@@ -96,6 +98,7 @@ export function define(command: Command): void {
     .option("--tune-limit <number>", "validation examples that settings are chosen on; 0: all", "200")
     .option("--samples <number>", "completions sampled for each example; 0: one greedy completion", "0")
     .option("--catalogue <file>", "JSON Lines catalogue, for baselines that read items' texts")
+    .option("--id <field>", "the catalogue's id (default: id, or guessed)")
     .option("--text <field...>", "its text fields", ["title"])
     .option("--transfer <task>", "ask the same queries of this task file's recommender, too")
     .option("--data <folder>", "handed to the task file, for those that read their data from a folder")
@@ -154,8 +157,7 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
     const chosen = chooseBaselines(flags.baselines, [...Object.keys(extras.baselines), ...Object.keys(extras.models)]);
     const task = taskInMode(loaded.task, mode);
     const out = flags.out ?? `runs/compare-${task.name.replace(/[^\w.-]+/g, "-")}`;
-    const collection =
-      flags.catalogue === undefined ? new Collection() : await readCollection(flags.catalogue, flags.text);
+    const collection = flags.catalogue === undefined ? new Collection() : await readCollection(flags.catalogue, flags);
     // Kept rankings hold no texts of items, which an incomplete collection would have to learn from.
     const recommender = recordRankings(
       recommenderInMode(
@@ -339,9 +341,10 @@ function chooseBaselines(names: readonly string[], own: readonly string[]): stri
     .filter((name, index, all) => all.indexOf(name) === index);
 }
 
-async function readCollection(path: string, textFields: readonly string[]): Promise<Collection> {
+async function readCollection(path: string, { id: given, text: textFields }: CompareFlags): Promise<Collection> {
   const texts: [string, string][] = [];
-  for await (const { id, texts: fields } of readCatalogueRows(path, { textFields })) texts.push([id, fields.join(" ")]);
+  const options = { idField: given ?? (await findIdField(path)) ?? "id", textFields };
+  for await (const { id, texts: fields } of readCatalogueRows(path, options)) texts.push([id, fields.join(" ")]);
   return new Collection(texts);
 }
 

@@ -97,6 +97,18 @@ describe("rec-r1 compare", () => {
     expect(compared.systems.map(({ id }) => id).sort()).toEqual(["raw", "sft", "tuned"]);
   }, 60_000);
 
+  it("reads a catalogue whose id has another name, guessed or given", async () => {
+    const rows = (await readRecords("catalogue.jsonl")).map(({ id, title }) => ({ kind: "letter", sku: id, title }));
+    await writeFile(join(folder, "sku.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const given = ["compare", "task.ts", "--data", ".", "--baselines", "rm3", "--json", "--catalogue", "sku.jsonl"];
+    for (const more of [[], ["--id", "sku"]]) {
+      const { code, stdout, stderr } = await run(...given, ...more, "--out", `sku${more.length}`);
+      expect(code, stderr).toBe(0);
+      expect((lastJson(stdout) as { systems: { id: string }[] }).systems.map(({ id }) => id)).toEqual(["raw", "rm3"]);
+    }
+    expect((await run(...given, "--id", "kind", "--out", "kinds")).stderr).toMatch(/sku\.jsonl line 2/);
+  }, 60_000);
+
   it("lets a run and the model beside it write as much as the command line says", async () => {
     const tokens = async (out: string, ...more: string[]): Promise<number[]> => {
       const given = ["compare", "--run", "run", "--baselines", "prompting", "--out", out, "--json"];

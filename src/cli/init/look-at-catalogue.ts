@@ -53,14 +53,7 @@ const plain = (name: string): string =>
  * @throws DataError when the file can't be read, has no rows, or no field has text. @throws AbortError
  */
 export async function lookAtCatalogue(path: string, options: ReadLinesOptions = {}): Promise<CatalogueLook> {
-  const format = await detectFormat(path);
-  const rows: JsonObject[] = [];
-  for await (const { value } of readRows(path, { ...options, format })) {
-    rows.push(value);
-    if (rows.length === rowsLookedAt) break;
-  }
-  if (rows.length === 0) throw new DataError("DATA_EMPTY_CATALOGUE", `${path}: the catalogue has no rows.`);
-  const fields = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const { format, rows, fields } = await readFirstRows(path, options);
   const id = guessId(fields, rows);
   const text = guessText(
     fields.filter((field) => field !== id),
@@ -76,6 +69,29 @@ export async function lookAtCatalogue(path: string, options: ReadLinesOptions = 
     );
   }
   return { path, format, fields, id, text, rows: rows.slice(0, 3) };
+}
+
+/**
+ * The field that holds a catalogue's ids: `id` where its rows have one, else the likeliest; undefined where none looks like
+ * it. @throws as {@link lookAtCatalogue}, but needs no text
+ */
+export async function findIdField(path: string): Promise<string | undefined> {
+  const { rows, fields } = await readFirstRows(path, {});
+  return fields.includes("id") ? "id" : guessId(fields, rows);
+}
+
+async function readFirstRows(
+  path: string,
+  options: ReadLinesOptions,
+): Promise<Pick<CatalogueLook, "format" | "rows" | "fields">> {
+  const format = await detectFormat(path);
+  const rows: JsonObject[] = [];
+  for await (const { value } of readRows(path, { ...options, format })) {
+    rows.push(value);
+    if (rows.length === rowsLookedAt) break;
+  }
+  if (rows.length === 0) throw new DataError("DATA_EMPTY_CATALOGUE", `${path}: the catalogue has no rows.`);
+  return { format, rows, fields: [...new Set(rows.flatMap((row) => Object.keys(row)))] };
 }
 
 /** The field whose values could be ids (all there, all different), by its name where several could. */
