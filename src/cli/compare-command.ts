@@ -158,14 +158,14 @@ async function runCompare(file: string | undefined, flags: CompareFlags, command
     const task = taskInMode(loaded.task, mode);
     const out = flags.out ?? `runs/compare-${task.name.replace(/[^\w.-]+/g, "-")}`;
     const collection = flags.catalogue === undefined ? new Collection() : await readCollection(flags.catalogue, flags);
-    // Kept rankings hold no texts of items, which an incomplete collection would have to learn from.
+    // What a policy is shown in an episode is the recommender's own answer, whatever a file says.
     const recommender = recordRankings(
       recommenderInMode(
         closing.add(await openTaskRecommender(loaded.openRecommender, config.search, { signal, onWarning })),
         mode,
       ),
       await RankingStore.open(join(out, "rankings")),
-      { reuse: collection.isWhole },
+      { reuse: loaded.task.episode === undefined },
     );
     const all = await loadCheckedSplit(task, split, recommender, maxMissingShare);
     const examples = counts.limit > 0 ? all.slice(0, counts.limit) : all;

@@ -25,6 +25,8 @@ export interface RankingRecord {
   topK: number;
   ids: readonly string[];
   scores: readonly number[];
+  /** True where no hit had a payload: only then ids and scores are all of the answer. */
+  isWhole?: boolean;
 }
 
 /** A folder of rankings. */
@@ -94,9 +96,9 @@ export interface RecordingCounts {
 }
 
 /**
- * `inner` whose rankings are all kept. What the store knows isn't asked again, unless payloads are needed: rankings
- * hold ids and scores only.
- * @param options.reuse answer from the store where it knows. Default true
+ * `inner` whose rankings are all kept. What the store knows isn't asked again, unless hits had payloads, which rankings
+ * don't hold: a memory in front of `inner` (`cached`) has those.
+ * @param options.reuse answer from the store where it knows the whole answer. Default true
  */
 export function recordRankings(
   inner: Recommender,
@@ -110,7 +112,10 @@ export function recordRankings(
     async search(queries, options) {
       const { topK } = options;
       const fingerprint = await inner.fingerprint();
-      const known = queries.map(({ text }) => (reuse ? store.get(fingerprint, text, topK) : undefined));
+      const known = queries.map(({ text }) => {
+        const record = reuse ? store.get(fingerprint, text, topK) : undefined;
+        return record?.isWhole ? record : undefined;
+      });
       const missing = queries.filter((_, i) => known[i] === undefined);
       counts.asked += missing.length;
       counts.known += queries.length - missing.length;
@@ -121,7 +126,9 @@ export function recordRankings(
         const all = found[i];
         const hits = Array.isArray(all) ? all.slice(0, topK) : all;
         if (!areValidHits(hits, topK)) return [];
-        return [{ query: text, topK, ids: hits.map(({ id }) => id), scores: hits.map(({ score }) => score) }];
+        const isWhole = hits.every(({ payload }) => payload === undefined);
+        const ranking = { query: text, topK, ids: hits.map(({ id }) => id), scores: hits.map(({ score }) => score) };
+        return [{ ...ranking, ...(isWhole ? { isWhole } : {}) }];
       });
       // The same query twice in a call is kept once, and what is known already isn't written again.
       const fresh = new Map(records.map((record) => [record.query, record]));

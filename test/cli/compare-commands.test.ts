@@ -109,6 +109,32 @@ describe("rec-r1 compare", () => {
     expect((await run(...given, "--id", "kind", "--out", "kinds")).stderr).toMatch(/sku\.jsonl line 2/);
   }, 60_000);
 
+  it("scores what hits show alike the first time and from what was kept, with a catalogue, too", async () => {
+    await writeFile(
+      join(folder, "shown.ts"),
+      (await readFile(join(folder, "task.ts"), "utf8"))
+        .replace(
+          "prompt:",
+          `metrics: [{ name: "shown", score: ({ hits }) => (hits[0]?.payload?.title ? 1 : 0) }],\n    prompt:`,
+        )
+        .replaceAll("examples.jsonl", "letters.jsonl"),
+    );
+    const letters = (await readRecords("examples.jsonl")).map(({ relevant }) => ({
+      query: (relevant as string[])[0],
+      relevant,
+    }));
+    await writeFile(join(folder, "letters.jsonl"), letters.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    for (const time of ["asked", "kept"]) {
+      const { code, stdout, stderr } = await run(
+        ...["compare", "shown.ts", "--data", ".", "--baselines", "none", "--catalogue", "catalogue.jsonl"],
+        ...["--out", "shown", "--json"],
+      );
+      expect(code, `${time}: ${stderr}`).toBe(0);
+      const { systems } = lastJson(stdout) as { systems: { metrics: Record<string, { mean: number }> }[] };
+      expect(systems.map(({ metrics }) => metrics.shown?.mean)).toEqual([1]);
+    }
+  }, 60_000);
+
   it("lets a run and the model beside it write as much as the command line says", async () => {
     const tokens = async (out: string, ...more: string[]): Promise<number[]> => {
       const given = ["compare", "--run", "run", "--baselines", "prompting", "--out", out, "--json"];

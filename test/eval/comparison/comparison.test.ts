@@ -260,7 +260,7 @@ describe("kept answers", () => {
 describe("kept rankings", () => {
   it("are answered from, by fingerprint, query and depth, and survive on disk", async () => {
     const dir = join(folder, "rankings");
-    const inner = new BagSearch();
+    const inner = new BagSearch(items, { withoutPayload: true });
     const recorded = recordRankings(inner, await RankingStore.open(dir));
     const word = items[0]?.title ?? "";
     const queries = [{ text: word }, { text: "nothing at all" }, { text: word }];
@@ -283,6 +283,20 @@ describe("kept rankings", () => {
     await smaller.search([{ text: word }], { topK: 5 });
     expect(smaller.counts.asked).toBe(1);
     expect(await readdir(dir)).toHaveLength(2);
+  });
+
+  it("are not answered from where hits had payloads, which they don't hold", async () => {
+    const dir = join(folder, "payloads");
+    const queries = [{ text: items[0]?.title ?? "" }];
+    const inner = new BagSearch();
+    const first = await recordRankings(inner, await RankingStore.open(dir)).search(queries, { topK: 5 });
+    const again = recordRankings(inner, await RankingStore.open(dir));
+    expect(await again.search(queries, { topK: 5 })).toEqual(first);
+    expect(first[0]?.[0]?.payload).toBeDefined();
+    expect(again.counts).toEqual({ asked: 1, known: 0 });
+    const [name] = await readdir(dir);
+    // The header and one ranking: what is there already isn't written again.
+    expect((await readFile(join(dir, name as string), "utf8")).trimEnd().split("\n")).toHaveLength(2);
   });
 
   it("hold nothing of a call that gave too few answers", async () => {
