@@ -32,9 +32,10 @@ export interface TokenizerParts {
  */
 export async function createTokenizer(parts: TokenizerParts): Promise<TemplateTokenizer> {
   const tokenizers = await import("@huggingface/tokenizers");
+  const tokenizerJson = { ...parts.tokenizerJson, pre_tokenizer: splitNumbers(parts.tokenizerJson.pre_tokenizer) };
   let tokenizer: Tokenizer;
   try {
-    tokenizer = withTimeLimit(buildLimitMs, () => new tokenizers.Tokenizer(parts.tokenizerJson, parts.tokenizerConfig));
+    tokenizer = withTimeLimit(buildLimitMs, () => new tokenizers.Tokenizer(tokenizerJson, parts.tokenizerConfig));
   } catch (cause) {
     throw new ModelError("TOKENIZER_INVALID", `${parts.where}: the tokenizer can't be used: ${messageOf(cause)}.`, {
       cause,
@@ -70,8 +71,29 @@ const buildLimitMs = 60_000;
 /** What encoding `characters` may take: a pattern that tries all the ways there are would take years. */
 const encodeLimitMs = (characters: number): number => 5000 + characters;
 
-/** Patterns that split in time that grows with the text only: those of Llama 3 and Qwen 2. */
-const quickPatterns: ReadonlySet<unknown> = new Set(["\\p{N}{1,3}", "\\p{N}"].map(wordsWithDigits));
+const oneNumeral = "\\p{N}";
+const numerals = "\\p{N}+";
+
+/**
+ * A pre-tokenizer with its `Digits` as splits: to Hugging Face and llama.cpp all numerals are digits (½, ², Ⅷ), to the
+ * library only decimal ones.
+ */
+function splitNumbers(part: unknown): unknown {
+  if (typeof part !== "object" || part === null) return part;
+  const { type, pretokenizers, individual_digits: isEach } = part as Readonly<Record<string, unknown>>;
+  if (type === "Sequence" && Array.isArray(pretokenizers)) {
+    return { ...part, pretokenizers: pretokenizers.map(splitNumbers) };
+  }
+  if (type !== "Digits") return part;
+  return { type: "Split", pattern: { Regex: isEach ? oneNumeral : numerals }, behavior: "Isolated", invert: false };
+}
+
+/** Patterns that split in time that grows with the text only: those of Llama 3 and Qwen 2, and of numerals. */
+const quickPatterns: ReadonlySet<unknown> = new Set([
+  ...["\\p{N}{1,3}", oneNumeral].map(wordsWithDigits),
+  oneNumeral,
+  numerals,
+]);
 
 /** Whether a part of a tokenizer.json has a pattern that nobody has looked at. */
 function hasUnknownPattern(part: unknown): boolean {

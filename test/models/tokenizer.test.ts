@@ -71,6 +71,18 @@ describe("tokenizers of GGUF files equal Hugging Face's", () => {
     }
   });
 
+  test("a numeral that is no decimal digit is split off, too", async () => {
+    const tokens = [...reference.tokens, "ĠÂ"];
+    const tokenizer = await fromGguf({
+      "tokenizer.ggml.pre": "smollm",
+      "tokenizer.ggml.tokens": tokens,
+      "tokenizer.ggml.token_type": undefined,
+      "tokenizer.ggml.merges": [...reference.merges, "Ġ Â"],
+    });
+    const words = (text: string): unknown[] => tokenizer.encode(text).map((id) => tokens[id]);
+    expect(words("1 ½ «")).toEqual(["1", "Ġ", "Â", "½", "ĠÂ", "«"]);
+  });
+
   test("the pre-tokenizers differ on these texts, so each is checked", () => {
     const answers = Object.values(reference.cases).map((cases) => JSON.stringify(cases));
     expect(new Set(answers).size).toBe(answers.length);
@@ -202,6 +214,21 @@ describe("tokenizers of Hugging Face folders", () => {
     const tokenizer = (await open({ "tokenizer.json": tokenizerJson }))!;
     for (const { text, ids } of reference.cases["gpt-2"]!) expect(tokenizer.encode(text)).toEqual(ids);
     expect(() => tokenizer.encodeChat(user)).toThrow(/no chat template/);
+  });
+
+  test.each([
+    [true, ["9", "9"]],
+    [false, ["99"]],
+  ])("numerals are split off, with individual_digits %j", async (individual, nines) => {
+    const digits = { type: "Digits", individual_digits: individual };
+    const { vocab, merges } = tokenizerJson.model;
+    const json = {
+      ...tokenizerJson,
+      pre_tokenizer: { type: "Sequence", pretokenizers: [digits, tokenizerJson.pre_tokenizer] },
+      model: { type: "BPE", vocab: { ...vocab, ĠÂ: vocabSize }, merges: [...merges, "Ġ Â"] },
+    };
+    const ids = (await open({ "tokenizer.json": json }))!.encode("99 ½ «");
+    expect(ids.map((id) => reference.tokens[id] ?? "ĠÂ")).toEqual([...nines, "Ġ", "Â", "½", "ĠÂ", "«"]);
   });
 
   test.each([
