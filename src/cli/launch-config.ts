@@ -24,6 +24,13 @@ const engineShape = {
     .string()
     .default("smollm2-135m-instruct")
     .describe("Hugging Face folder, .gguf file or known name (see: rec-r1 model list)"),
+  templateVariables: z
+    .string()
+    .refine((text) => parseTemplateVariables(text) !== null, "expected a JSON object, as text")
+    .optional()
+    .describe(
+      `variables of the model's chat template, as JSON; default: {"enable_thinking":false}, which other templates ignore`,
+    ),
   loraRank: z.number().int().min(1).default(16).describe("rank of the adapter that is trained"),
   loraAlpha: z.number().positive().optional().describe("scale of the adapter; default: twice its rank"),
   loraTargets: z
@@ -38,6 +45,24 @@ const engineShape = {
 
 export const engineConfigSchema = z.object(engineShape);
 export type EngineConfig = z.output<typeof engineConfigSchema>;
+
+/** Variables of a chat template, from JSON; null where it is no object. */
+function parseTemplateVariables(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown> | null) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The variables of the chat template that the settings name, as the engines take them. */
+export function templateVariablesOf({ templateVariables }: EngineConfig): {
+  templateVariables?: Record<string, unknown>;
+} {
+  const variables = templateVariables === undefined ? null : parseTemplateVariables(templateVariables);
+  return variables === null ? {} : { templateVariables: variables };
+}
 
 /** Options of the command line alone: neither the run's nor the engine's. */
 const commandShape = {

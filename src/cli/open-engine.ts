@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import type { Engine } from "../engines/engine.ts";
 import type { ProjectionName } from "../engines/local/index.ts";
 import { fetchModel } from "./fetch-model.ts";
-import type { EngineConfig } from "./launch-config.ts";
+import { type EngineConfig, templateVariablesOf } from "./launch-config.ts";
 import type { Reporter } from "./progress.ts";
 
 /** @throws ModelError, EngineError, AbortError */
@@ -27,6 +27,7 @@ export async function openEngine(
   return LocalEngine.load(model, {
     seed,
     full,
+    ...templateVariablesOf(config),
     ...(full ? { keepReference } : { loraRank }),
     ...(full || loraAlpha === undefined ? {} : { loraAlpha }),
     ...(full || loraTargets === undefined ? {} : { loraTargets: parseTargets(loraTargets) }),

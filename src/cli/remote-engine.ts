@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { ConfigError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
-import type { EngineConfig } from "./launch-config.ts";
+import { type EngineConfig, templateVariablesOf } from "./launch-config.ts";
 import { fetchModel } from "./fetch-model.ts";
 import type { Reporter } from "./progress.ts";
 
@@ -37,6 +37,7 @@ export async function openRemoteEngine(
       loraRank,
       seed,
       maxOpenRequests,
+      ...templateVariablesOf(config),
       keyHint: `the environment variable ${apiKeyEnv}`,
       onWarning: (message) => reporter.line(message),
       onRetry: ({ error, delayMs }) => {

@@ -21,7 +21,7 @@ export interface LoadOptions {
   pull?: Omit<PullOptions, "signal">;
   /** Called every few megabytes of weights. */
   onProgress?: (bytesRead: number, totalBytes: number) => void;
-  /** Further variables of the chat template, such as `{ enable_thinking: false }`. */
+  /** Further variables of the chat template. Default `{ enable_thinking: false }`. */
   templateVariables?: Readonly<Record<string, unknown>>;
 }
 

@@ -22,7 +22,7 @@ export interface TokenizerParts {
   endIds: readonly number[];
   /** Ids that stand for no text, besides special tokens. */
   unusedIds?: readonly number[];
-  /** Further variables of the chat template, such as `{ enable_thinking: false }`. */
+  /** Further variables of the chat template. Default `{ enable_thinking: false }`. */
   templateVariables?: Readonly<Record<string, unknown>>;
 }
 
@@ -126,6 +126,8 @@ export class TemplateTokenizer implements ChatTokenizer {
     this.#tokenizer = tokenizer;
     this.#template = template;
     this.#variables = {
+      // Where a model can think or not, its template lets it think unless told otherwise; other templates ignore this.
+      enable_thinking: false,
       ...(parts.bosToken === null ? {} : { bos_token: parts.bosToken }),
       ...(parts.eosToken === null ? {} : { eos_token: parts.eosToken }),
       ...parts.templateVariables,

@@ -4,7 +4,7 @@
  */
 import { EngineError } from "../../core/errors.ts";
 import { type AnyTensor, Session, type TensorData } from "../../graph/session.ts";
-import { loadModel } from "../../models/load.ts";
+import { loadModel, type LoadOptions } from "../../models/load.ts";
 import type { ChatTokenizer, LoadedModel, ModelConfig } from "../../models/model.ts";
 import type {
   AdamParams,
@@ -57,6 +57,12 @@ export interface LocalEngineOptions {
    * made.
    */
   memoryGb?: number;
+}
+
+/** What {@link LocalEngine.load} takes besides. */
+export interface LocalEngineLoadOptions extends LocalEngineOptions {
+  /** Further variables of the model's chat template. Default `{ enable_thinking: false }`. */
+  templateVariables?: LoadOptions["templateVariables"];
 }
 
 export class LocalEngine implements Engine {
@@ -113,8 +119,11 @@ export class LocalEngine implements Engine {
    * Loads a model: a Hugging Face folder, a GGUF file, or a known name (fetched on first use).
    * @throws ModelError, ConfigError, EngineError
    */
-  static async load(source: string, options: LocalEngineOptions = {}): Promise<LocalEngine> {
-    return new LocalEngine(await loadModel(source), options);
+  static async load(
+    source: string,
+    { templateVariables, ...options }: LocalEngineLoadOptions = {},
+  ): Promise<LocalEngine> {
+    return new LocalEngine(await loadModel(source, templateVariables ? { templateVariables } : {}), options);
   }
 
   async sample(prompts: readonly TokenIds[], params: SamplingParams): Promise<Sample[][]> {

@@ -46,6 +46,8 @@ export interface TinkerEngineOptions extends TinkerClientOptions {
   model?: string;
   /** A tokenizer at hand, instead of one from `model`. */
   tokenizer?: ChatTokenizer;
+  /** Further variables of the chat template that comes with `model`. Default `{ enable_thinking: false }`. */
+  templateVariables?: Readonly<Record<string, unknown>>;
   /** The model's name on the server. Default: `model`, or the only one that the server has. */
   baseModel?: string;
   /** Default 16. */
@@ -129,8 +131,10 @@ export class TinkerEngine implements Engine {
       const models = await client.capabilities(signal);
       const [limits, title] = await Promise.all([client.limits(signal), client.serverTitle(signal)]);
       const served = chooseModel(models, options, client.origin);
-      const local = options.tokenizer ? undefined : await loadTokenizer(options.model ?? served.name);
-      const { reduction = "auto" } = options;
+      const { reduction = "auto", templateVariables } = options;
+      const local = options.tokenizer
+        ? undefined
+        : await loadTokenizer(options.model ?? served.name, templateVariables ? { templateVariables } : {});
       const contextLength = options.contextLength ?? served.contextLength ?? local?.contextLength;
       if (contextLength === undefined) {
         throw new ConfigError(
