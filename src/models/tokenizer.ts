@@ -33,9 +33,12 @@ export interface TokenizerParts {
 export async function createTokenizer(parts: TokenizerParts): Promise<TemplateTokenizer> {
   const tokenizers = await import("@huggingface/tokenizers");
   const tokenizerJson = { ...parts.tokenizerJson, pre_tokenizer: splitNumbers(parts.tokenizerJson.pre_tokenizer) };
+  const isBpe = (parts.tokenizerJson.model as { type?: unknown } | undefined)?.type === "BPE";
+  // Transformers 5 tidies no spaces of BPE, whatever a file says (Llama 3's says it should).
+  const tokenizerConfig = { ...parts.tokenizerConfig, ...(isBpe ? { clean_up_tokenization_spaces: false } : {}) };
   let tokenizer: Tokenizer;
   try {
-    tokenizer = withTimeLimit(buildLimitMs, () => new tokenizers.Tokenizer(tokenizerJson, parts.tokenizerConfig));
+    tokenizer = withTimeLimit(buildLimitMs, () => new tokenizers.Tokenizer(tokenizerJson, tokenizerConfig));
   } catch (cause) {
     throw new ModelError("TOKENIZER_INVALID", `${parts.where}: the tokenizer can't be used: ${messageOf(cause)}.`, {
       cause,

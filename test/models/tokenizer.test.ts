@@ -262,6 +262,13 @@ describe("tokenizers of Hugging Face folders", () => {
     expect(tokenizer.encodeChat(user)).toEqual(tokenizer.encode("<|start|>over the<|end|>"));
   });
 
+  test("spaces before punctuation stay, whatever tokenizer_config.json says", async () => {
+    const config = { clean_up_tokenization_spaces: true };
+    const tokenizer = (await open({ "tokenizer.json": tokenizerJson, "tokenizer_config.json": config }))!;
+    const text = "the .dog , over";
+    expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+  });
+
   test.each([
     ["generation_config.json", { "generation_config.json": { eos_token_id: [3, 4] } }, {}, [3, 4]],
     ["config.json", {}, { eos_token_id: 5 }, [5]],
