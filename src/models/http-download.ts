@@ -96,8 +96,8 @@ async function* readBody(
 }
 
 /**
- * Downloads `url` to `path`. Until it is whole and its size and hash are right it is `path` + ".part", from which a later
- * call goes on.
+ * Downloads `url` to `path`, unless it is there already with the due size and hash. Until it is whole and both are right
+ * it is `path` + ".part", from which a later call goes on.
  * @param onBytes called with how many bytes of the file are there
  * @returns the file's SHA-256
  * @throws PullFailure, AbortError; errors of the file system as they come
@@ -109,6 +109,11 @@ export async function downloadFile(
   onBytes: (bytes: number) => void,
   options: RequestOptions = {},
 ): Promise<string> {
+  const found = await findWhole(path, expected);
+  if (found !== null) {
+    onBytes(expected.byteLength);
+    return found;
+  }
   const part = `${path}.part`;
   for (let attempt = 1; ; attempt++) {
     throwIfAborted(options.signal);
@@ -126,6 +131,17 @@ export async function downloadFile(
       if (!(error.retryable || (isMismatch && resumed > 0))) throw error;
       await pause((options.retryDelayMs ?? 500) * 2 ** (attempt - 1), options.signal);
     }
+  }
+}
+
+/** The SHA-256 of a file that an earlier call has finished; null where there is none, or it isn't what is due. */
+async function findWhole(path: string, expected: ExpectedFile): Promise<string | null> {
+  if (expected.byteLength === 0 || (await fileSize(path)) !== expected.byteLength) return null;
+  try {
+    return await verifyFile(path, expected, path);
+  } catch (error) {
+    if (error instanceof Mismatch) return null;
+    throw error;
   }
 }
 

@@ -189,6 +189,32 @@ describe("from the hub", () => {
     expect(await readdir(settings.cacheDir)).toEqual(["tiny"]);
   });
 
+  test("files that an earlier pull finished are not fetched again, unless they are damaged", async () => {
+    let isBroken = true;
+    const hub = await startHub((_, response, name) => {
+      if (name !== "model.safetensors" || !isBroken) return false;
+      response.writeHead(404).end();
+      return true;
+    });
+    const settings = await options(hub);
+    await expect(pullKnownModel(tiny, settings)).rejects.toThrow(/HTTP 404/);
+    const finished = join(settings.cacheDir, "tiny.hub");
+    expect((await readdir(finished)).sort()).toEqual(["config.json", "tokenizer.json"]);
+    await writeFile(join(finished, "tokenizer.json"), "[]");
+    isBroken = false;
+    hub.requests.length = 0;
+    const seen: number[] = [];
+    const { path, byteLength } = await pullKnownModel(tiny, {
+      ...settings,
+      onProgress: ({ bytesDone }) => seen.push(bytesDone),
+    });
+    const fetched = hub.requests.map(({ url }) => url.slice(url.lastIndexOf("/") + 1));
+    expect(fetched.slice(1)).toEqual(["tokenizer.json", "model.safetensors"]);
+    expect(seen).toContain(files["tokenizer.json"]!.length + files["config.json"]!.length);
+    expect(seen.at(-1)).toBe(byteLength);
+    expect((await readFile(join(path, "tokenizer.json"))).equals(files["tokenizer.json"]!)).toBe(true);
+  });
+
   test("a bad beginning from an earlier run costs one more download", async () => {
     const hub = await startHub();
     const settings = await options(hub);
