@@ -25,7 +25,8 @@ export interface RequestOptions {
   retryDelayMs?: number | undefined;
 }
 
-const maxAttempts = 4;
+/** Requests for one answer, the first included. */
+export const maxAttempts = 4;
 const defaultIdleTimeoutMs = 60_000;
 
 /**
@@ -67,7 +68,10 @@ function refusal(url: string, status: number, withToken: boolean): PullFailure {
       : status === 404
         ? ": there is no such model or file"
         : "";
-  return new PullFailure(`${url}: HTTP ${status}${hint}`, { retryable: status === 429 || status >= 500 });
+  return new PullFailure(`${url}: HTTP ${status}${hint}`, {
+    retryable: status === 429 || status >= 500,
+    isAnswered: true,
+  });
 }
 
 async function* readBody(
@@ -87,7 +91,7 @@ async function* readBody(
   } catch (cause) {
     throwIfAborted(options.signal);
     const reason = controller.signal.aborted ? `nothing came for ${idleMs} ms` : describeNetworkError(cause);
-    throw new PullFailure(`${url}: the answer broke off: ${reason}`, { retryable: true, cause });
+    throw new PullFailure(`${url}: the answer broke off: ${reason}`, { retryable: true, isAnswered: true, cause });
   } finally {
     clearTimeout(timer);
     // Whoever leaves early must not leave the connection open.
@@ -129,7 +133,7 @@ export async function downloadFile(
       if (isMismatch) await rm(part, { force: true });
       // A mismatch may come of a bad beginning that was left by an earlier run; a fresh copy decides.
       if (!(error.retryable || (isMismatch && resumed > 0))) throw error;
-      await pause((options.retryDelayMs ?? 500) * 2 ** (attempt - 1), options.signal);
+      await pauseAfter(attempt, options);
     }
   }
 }
@@ -233,9 +237,10 @@ async function fileSize(path: string): Promise<number> {
   return stats?.size ?? 0;
 }
 
-async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+/** Waits before the next attempt. @throws AbortError */
+export async function pauseAfter(attempt: number, { retryDelayMs = 500, signal }: RequestOptions): Promise<void> {
   try {
-    await sleep(delayMs, undefined, signal ? { signal } : {});
+    await sleep(retryDelayMs * 2 ** (attempt - 1), undefined, signal ? { signal } : {});
   } catch {
     throw new AbortError();
   }

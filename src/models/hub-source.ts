@@ -1,7 +1,14 @@
 /** Models from the model hub: a list of files with sizes and hashes, then each file of that commit. */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { downloadFile, request, type ExpectedFile, type RequestOptions } from "./http-download.ts";
+import {
+  downloadFile,
+  maxAttempts,
+  pauseAfter,
+  request,
+  type ExpectedFile,
+  type RequestOptions,
+} from "./http-download.ts";
 import type { KnownModel } from "./known-models.ts";
 import { PullFailure } from "./pull-failure.ts";
 
@@ -75,7 +82,30 @@ async function listFiles(
   http: RequestOptions,
 ): Promise<{ commit: string; files: HubFile[] }> {
   const url = `${endpoint}/api/models/${model.repo}/revision/${encodeURIComponent(model.revision)}?blobs=true`;
-  const { body } = await request(url, [200], http);
+  const { sha, siblings } = parseListing(url, await fetchListing(url, http));
+  const files = siblings.filter((file) => wantedFiles.test(file.name)).sort((a, b) => a.byteLength - b.byteLength);
+  const missing = [/^config\.json$/, /^tokenizer\.json$/, /\.safetensors$/].find(
+    (pattern) => !files.some((file) => pattern.test(file.name)),
+  );
+  if (missing) throw new PullFailure(`${url}: the model has no file ${missing.source}`);
+  return { commit: sha, files };
+}
+
+/** The list's text. A busy hub is asked again; one that can't be reached isn't, since the next source may be at hand. */
+async function fetchListing(url: string, http: RequestOptions): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const { body } = await request(url, [200], http);
+      return await readListing(url, body);
+    } catch (error) {
+      const isBusy = error instanceof PullFailure && error.retryable && error.isAnswered;
+      if (!isBusy || attempt === maxAttempts) throw error;
+      await pauseAfter(attempt, http);
+    }
+  }
+}
+
+async function readListing(url: string, body: AsyncIterable<Uint8Array>): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of body) {
@@ -84,13 +114,7 @@ async function listFiles(
       throw new PullFailure(`${url}: the list of files is longer than ${maxListingBytes} bytes`);
     chunks.push(chunk);
   }
-  const { sha, siblings } = parseListing(url, Buffer.concat(chunks).toString("utf8"));
-  const files = siblings.filter((file) => wantedFiles.test(file.name)).sort((a, b) => a.byteLength - b.byteLength);
-  const missing = [/^config\.json$/, /^tokenizer\.json$/, /\.safetensors$/].find(
-    (pattern) => !files.some((file) => pattern.test(file.name)),
-  );
-  if (missing) throw new PullFailure(`${url}: the model has no file ${missing.source}`);
-  return { commit: sha, files };
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 function parseListing(url: string, text: string): { sha: string; siblings: HubFile[] } {

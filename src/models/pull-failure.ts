@@ -2,11 +2,14 @@
 export class PullFailure extends Error {
   /** Whether the same request may succeed a moment later. */
   readonly retryable: boolean;
+  /** Whether the source was there and answered. */
+  readonly isAnswered: boolean;
 
-  constructor(reason: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+  constructor(reason: string, options: { retryable?: boolean; isAnswered?: boolean; cause?: unknown } = {}) {
     super(withoutSecrets(reason), { cause: options.cause });
     this.name = "PullFailure";
     this.retryable = options.retryable ?? false;
+    this.isAnswered = options.isAnswered ?? false;
   }
 }
 

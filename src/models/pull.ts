@@ -103,7 +103,8 @@ async function pullFromAnySource(
   options: PullOptions,
 ): Promise<CachedModel> {
   const failures: { source: string; reason: string }[] = [];
-  for (const { label, folder, pull } of listSources(model, env, options)) {
+  const sources = listSources(model, env, options);
+  for (const { label, folder, pull } of sources) {
     const staging = join(cacheDir, folder);
     await mkdir(staging, { recursive: true });
     try {
@@ -119,7 +120,11 @@ async function pullFromAnySource(
       continue;
     }
     const pulled = await findCachedModel(cacheDir, model.name);
-    if (pulled) return pulled;
+    if (pulled) {
+      // Nobody asks for what another source began to give, now that the model is here.
+      for (const other of sources) await rm(join(cacheDir, other.folder), { recursive: true, force: true });
+      return pulled;
+    }
     failures.push({ source: label, reason: "what was written to the cache reads back differently" });
   }
   throw new ModelError(

