@@ -242,6 +242,7 @@ export function configFromHuggingFace(json: Record<string, unknown>, where: stri
     kvHeads: settings.integer("num_key_value_heads", { fallback: heads }),
     headDim: settings.integer("head_dim", { fallback: architecture.defaultHeadDim ?? hiddenSize / heads }),
     contextLength: read ? Math.min(contextLength, read.maxContextLength) : contextLength,
+    ...(read && contextLength > read.maxContextLength ? { fullContextLength: contextLength } : {}),
     rmsNormEps: settings.number("rms_norm_eps", { min: 0, max: 1, fallback: 1e-6 }),
     ...(read ? { ropeTheta: read.ropeTheta, ropeScaling: null } : ropeFromHuggingFace(settings, where)),
     tieWordEmbeddings: settings.boolean("tie_word_embeddings", architecture.tiesEmbeddings ?? false),

@@ -39,7 +39,7 @@ function configJson(config: ModelConfig, endIds: readonly number[], type: Safete
     num_attention_heads: config.heads,
     num_key_value_heads: config.kvHeads,
     head_dim: config.headDim,
-    max_position_embeddings: config.contextLength,
+    max_position_embeddings: config.fullContextLength ?? config.contextLength,
     rms_norm_eps: config.rmsNormEps,
     rope_theta: config.ropeTheta,
     rope_scaling: scaling,

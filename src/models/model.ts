@@ -37,6 +37,8 @@ export interface ModelConfig {
   headDim: number;
   /** In tokens. */
   contextLength: number;
+  /** The model's own, where {@link contextLength} is a part of it. */
+  fullContextLength?: number;
   rmsNormEps: number;
   ropeTheta: number;
   ropeScaling: RopeScaling | null;

@@ -42,6 +42,7 @@ describe("config.json", () => {
       ropeTheta: 5e5,
       ropeScaling: null,
       contextLength: 24,
+      fullContextLength: 64,
       traits: {
         activation: "gelu_tanh",
         normsAround: true,

@@ -110,6 +110,8 @@ it("Gemma goes to a Hugging Face folder, and is refused as GGUF", async () => {
   const model = { config: engine.modelConfig, weights: await weightsOf(engine) };
   await writeModelFolder(folder, { ...model, parts: null });
   expect(furthest(await logprobsOf(folder), flat(await engine.logprobs(data)))).toBeLessThan(1e-5);
+  const config: unknown = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
+  expect(config).toMatchObject({ max_position_embeddings: 640, sliding_window: 64 });
   const gguf = writeGguf(join(folder, "m.gguf"), { ...model, name: "g", tokenizer: null }, "f16");
   await expect(gguf).rejects.toThrowError(/gemma3_text architecture are not written/);
 });
