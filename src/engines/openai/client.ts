@@ -88,6 +88,8 @@ const textReplySchema = z.object({
   usage: usageSchema,
 });
 
+const chatPath = "/chat/completions";
+
 export class OpenAiClient {
   readonly model: string;
   readonly origin: string;
@@ -120,7 +122,7 @@ export class OpenAiClient {
 
   /** The assistant's answer to a conversation. @throws RemoteEngineError, AbortError */
   async chat(messages: readonly ChatMessage[], params: CompletionParams): Promise<Completion> {
-    const reply = await this.ask("/chat/completions", chatReplySchema, params, {
+    const reply = await this.ask(chatPath, chatReplySchema, params, {
       messages,
       ...(params.logprobs ? { logprobs: true } : {}),
     });
@@ -153,9 +155,10 @@ export class OpenAiClient {
     own: Record<string, unknown>,
   ): Promise<T> {
     return this.open.run(async () => {
+      const learnt: Optional[] = [];
       for (;;) {
+        const json = this.without(path, { model: this.model, ...own, ...toBody(params) });
         try {
-          const json = this.without({ model: this.model, ...own, ...toBody(params) });
           const reply = schema.safeParse(await this.http.sendForJson(path, { json, signal: params.signal }));
           if (reply.success) {
             this.count(reply.data.usage);
@@ -166,26 +169,25 @@ export class OpenAiClient {
             `${this.origin}${path} answered in an unknown shape: ${reply.error.issues[0]?.path.join(".")}: ${reply.error.issues[0]?.message}. Check that the URL is that of an OpenAI-compatible server, with its version (…/v1).`,
           );
         } catch (error) {
-          if (!this.learnRefusal(error)) throw error;
+          const refused = findRefused(error, json);
+          if (refused === undefined || learnt.includes(refused)) {
+            // What didn't help was no refusal of that option.
+            for (const name of learnt) this.refused.delete(name);
+            throw error;
+          }
+          learnt.push(refused);
+          this.refused.add(refused);
         }
       }
     });
   }
 
-  /** Notes which option was refused; false where none was. */
-  private learnRefusal(error: unknown): boolean {
-    if (!(error instanceof RemoteEngineError) || (error.status !== 400 && error.status !== 422)) return false;
-    const names: Optional[] = ["logprobs", "seed", "top_k", "min_p", "top_p", "max_tokens"];
-    const named = names.find((name) => !this.refused.has(name) && new RegExp(`\\b${name}\\b`).test(error.message));
-    if (named) this.refused.add(named);
-    return named !== undefined;
-  }
-
-  private without(body: Record<string, unknown>): Record<string, unknown> {
-    const kept = Object.entries(body).filter(([name]) => !this.refused.has(name as Optional));
-    // Newer models of OpenAI's know the limit by another name only.
-    const renamed = this.refused.has("max_tokens") ? { max_completion_tokens: body.max_tokens } : {};
-    return { ...Object.fromEntries(kept), ...renamed };
+  private without(path: string, body: Record<string, unknown>): Record<string, unknown> {
+    const kept = Object.fromEntries(Object.entries(body).filter(([name]) => !this.refused.has(name as Optional)));
+    if (!this.refused.has("max_tokens")) return kept;
+    // Newer models of OpenAI's know the limit of an answer by another name only, that of a text by this one.
+    const { max_tokens } = body;
+    return { ...kept, ...(path === chatPath ? { max_completion_tokens: max_tokens } : { max_tokens }) };
   }
 
   private count(usage: z.output<typeof usageSchema>): void {
@@ -197,6 +199,18 @@ export class OpenAiClient {
     const { input, output } = this.prices;
     this.used.cost += ((prompt_tokens ?? 0) * input + (completion_tokens ?? 0) * output) / 1e6;
   }
+}
+
+/** How servers say that they don't take an option, rather than its value. */
+const refusal =
+  /unsupported|(n't|not) (support|permit|allow|recogni|enabled|available|implement)|unknown|unrecogni[sz]ed|unexpected|extra (inputs|fields)|use \W*\w+\W* instead/i;
+
+/** The option of `sent` that was refused; undefined where none was. */
+function findRefused(error: unknown, sent: Readonly<Record<string, unknown>>): Optional | undefined {
+  if (!(error instanceof RemoteEngineError) || (error.status !== 400 && error.status !== 422)) return undefined;
+  if (!refusal.test(error.message)) return undefined;
+  const names: Optional[] = ["logprobs", "seed", "top_k", "min_p", "top_p", "max_tokens"];
+  return names.find((name) => name in sent && new RegExp(`\\b${name}\\b`).test(error.message));
 }
 
 function toBody({ maxTokens, temperature, topP = 1, topK = 0, minP = 0, stop = [], seed }: CompletionParams): object {

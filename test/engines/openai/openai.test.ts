@@ -116,6 +116,44 @@ describe("the engine over OpenAI's API", () => {
     expect(asked.at(-1)?.body).not.toHaveProperty("logprobs");
   });
 
+  it("takes no refusal of a value for one of the option", async () => {
+    const tooLarge = "'max_tokens' or 'max_completion_tokens' is too large: 9000. This model supports at most 4096.";
+    const { fetch, asked } = server((body) =>
+      body.max_tokens === 8 ? chatReply("ok") : { status: 400, body: { error: { message: tooLarge } } },
+    );
+    const engine = new OpenAiEngine({ ...options, fetch, maxOpenRequests: 1 });
+    const prompt = engine.tokenizer.encodeChat([{ role: "user", content: "x" }]);
+    await expect(engine.sample([prompt], { ...params, maxTokens: 9000, n: 1 })).rejects.toThrow(/too large/);
+    expect(asked).toHaveLength(1);
+    await engine.sample([prompt], params);
+    expect(asked.at(-1)?.body).toMatchObject({ max_tokens: 8 });
+  });
+
+  it("forgets a refusal where leaving the option out didn't help", async () => {
+    let isDown = true;
+    const { fetch, asked } = server(() =>
+      isDown
+        ? { status: 400, body: { error: { message: "Model not supported with logprobs, max_tokens" } } }
+        : chatReply("ok"),
+    );
+    const engine = new OpenAiEngine({ ...options, fetch, maxOpenRequests: 1 });
+    const prompt = engine.tokenizer.encodeChat([{ role: "user", content: "x" }]);
+    await expect(engine.sample([prompt], { ...params, n: 1 })).rejects.toThrow(/Model not supported/);
+    isDown = false;
+    asked.length = 0;
+    await engine.sample([prompt], { ...params, n: 1 });
+    expect(asked.map(({ body }) => body)).toMatchObject([{ max_tokens: 8, logprobs: true }]);
+  });
+
+  it("sends a refused option no more where requests that were open together are refused together", async () => {
+    const { fetch, asked } = server((body) =>
+      "seed" in body ? { status: 422, body: { detail: "seed: Extra inputs are not permitted" } } : chatReply("ok"),
+    );
+    const engine = new OpenAiEngine({ ...options, fetch });
+    await engine.sample([engine.tokenizer.encodeChat([])], { ...params, n: 3 });
+    expect(asked.map(({ body }) => "seed" in body)).toEqual([true, true, true, false, false, false]);
+  });
+
   it("passes on other refusals once, without the key", async () => {
     const { fetch, asked } = server(() => ({ status: 401, body: { error: { message: `Incorrect API key: ${key}` } } }));
     const engine = new OpenAiEngine({ ...options, fetch, keyHint: "OPENAI_API_KEY" });
@@ -170,6 +208,20 @@ describe("plain completions", () => {
       path: "/v1/completions",
       body: { prompt: "The capital of France is", logprobs: 0 },
     });
+  });
+
+  it("have their limit by its own name, also where chats have another", async () => {
+    const { fetch, asked } = server((body, path) =>
+      path.endsWith("/chat/completions") && "max_tokens" in body
+        ? { status: 400, body: { error: { message: "Unsupported parameter: 'max_tokens'." } } }
+        : { body: { choices: [{ text: "ok", message: { content: "ok" } }] } },
+    );
+    const client = new OpenAiClient({ ...options, fetch });
+    await client.chat([{ role: "user", content: "x" }], { maxTokens: 8, temperature: 1 });
+    await client.complete("x", { maxTokens: 8, temperature: 1 });
+    expect(asked.at(-2)?.body).toMatchObject({ max_completion_tokens: 8 });
+    expect(asked.at(-1)?.body).toMatchObject({ max_tokens: 8 });
+    expect(asked.at(-1)?.body).not.toHaveProperty("max_completion_tokens");
   });
 
   it("say when the server speaks something else", async () => {
