@@ -54,7 +54,10 @@ export interface TinkerEngineOptions extends TinkerClientOptions {
   loraRank?: number;
   /** Of the adapter's first weights. Default 0. */
   seed?: number;
-  /** Longest prompt plus completion, in tokens. Default: what the server says, else the model's own. */
+  /**
+   * Longest prompt plus completion, in tokens; a reference's log-probs are asked for with one more. Default: one less than
+   * the server says, else than the model has.
+   */
   contextLength?: number;
   /** How the server adds up a batch; `auto` finds out (see {@link Reduction}). Default `auto`. */
   reduction?: Reduction | "auto";
@@ -135,7 +138,9 @@ export class TinkerEngine implements Engine {
       const local = options.tokenizer
         ? undefined
         : await loadTokenizer(options.model ?? served.name, templateVariables ? { templateVariables } : {});
-      const contextLength = options.contextLength ?? served.contextLength ?? local?.contextLength;
+      const whole = served.contextLength ?? local?.contextLength;
+      // A text's log-probs come with a sample behind it, which needs a place, too.
+      const contextLength = options.contextLength ?? (whole === undefined ? undefined : whole - 1);
       if (contextLength === undefined) {
         throw new ConfigError(
           "NO_CONTEXT_LENGTH",

@@ -102,6 +102,16 @@ describe("the Tinker engine over rec-r1's own server", () => {
     expectClose(flat(await remote.logprobs(data, reference)), flat(await here.logprobs(data, reference)), 1e-4);
   });
 
+  it("gives a reference's log-probs of texts that fill the context", async () => {
+    const { connect, local } = await serveTiny();
+    const remote = await connect();
+    const prompt = prompts[0]!;
+    const completion = Array.from({ length: remote.contextLength - prompt.length }, (_, i) => i % 25);
+    const reference = { weights: "reference" } as const;
+    const found = await remote.logprobs([{ prompt, completion }], reference);
+    expectClose(flat(found), flat(await local().logprobs([{ prompt, completion }], reference)), 1e-4);
+  });
+
   it("speaks JSON as well, and in chunks", async () => {
     const { connect, local } = await serveTiny();
     const data = await makeData(local());
