@@ -57,12 +57,12 @@ export async function readEncoderSettings(
   };
 }
 
-/** RoBERTa's positions begin behind the padding token's id. */
+/** Positions that texts can have: in RoBERTa's family and MPNet they begin behind the padding token's id. */
 function countPositions(folder: string, config: Json): number {
   const reader = new SettingsReader(join(folder, "config.json"), (key) => config[key]);
   const positions = reader.integer("max_position_embeddings", { fallback: 512 });
-  const isRoberta = ["roberta", "xlm-roberta", "camembert"].includes(String(config.model_type));
-  return isRoberta ? positions - reader.integer("pad_token_id", { min: 0, fallback: 1 }) - 1 : positions;
+  const isShifted = ["roberta", "xlm-roberta", "camembert", "mpnet"].includes(String(config.model_type));
+  return isShifted ? positions - reader.integer("pad_token_id", { min: 0, fallback: 1 }) - 1 : positions;
 }
 
 /** The folder of the pooling's settings. @throws ModelError where modules are listed that aren't known here */
