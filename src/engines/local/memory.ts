@@ -122,13 +122,13 @@ function countTrained(config: ModelConfig, training: Training): number {
 
 /**
  * Bytes that the engine holds all the time beside the model as loaded: merged weights or a kept reference, gradients (of
- * a batch and their sum), optimizer moments.
+ * a batch, of a call and the sum of earlier calls), both optimizer moments.
  */
 function estimateHeldBytes(config: ModelConfig, training: Training, keepReference: boolean): number {
   const trained = countTrained(config, training);
   const { layers, all } = countWeights(config);
   const copies = training.kind === "lora" ? layers + trained : keepReference ? all : 0;
-  return (copies + 4 * trained) * floatBytes;
+  return (copies + 5 * trained) * floatBytes;
 }
 
 /** Bytes of the model as loaded. */

@@ -75,6 +75,9 @@ describe("the memory of a batch", () => {
     expect(left(full)).toBeLessThan(left(lora));
     expect(left(full, true)).toBeLessThan(left(full));
     expect(planMemory(config, lora).runBytes).toBeGreaterThan(1e8);
+    // A second call before the optimizer's step has its own gradients beside the first's; moments and a batch's are three more.
+    const [model, runtime] = [left(full) - left(full, true), 3e8];
+    expect(1e9 - runtime - left(full)).toBe(6 * model);
   });
 });
 
