@@ -5,6 +5,7 @@
  */
 import { readExamples, parseExample } from "../datasets/examples.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
+import { isCached } from "../recommenders/cached.ts";
 import { checkAnswerCount } from "../recommenders/validate.ts";
 import type { RankedId } from "../ranking/metrics.ts";
 import type { DataSource, Metric, SplitName, Task } from "./task.ts";
@@ -28,10 +29,10 @@ export function loseFirstWord(query: string): string {
   return query.replace(/^\p{L}[\p{L}\p{N}_]*(?:['’.:·]\p{L}[\p{L}\p{N}_]*)*/u, "");
 }
 
-/** The recommender as a mode asks it. */
+/** The recommender as a mode asks it; one with a memory stays one. */
 export function recommenderInMode(inner: Recommender, mode: Mode): Recommender {
   if (mode === "sound") return inner;
-  return {
+  const asked: Recommender = {
     name: inner.name,
     async search(queries, options) {
       const texts = queries.map(({ text }) => loseFirstWord(text));
@@ -44,6 +45,9 @@ export function recommenderInMode(inner: Recommender, mode: Mode): Recommender {
     ...(inner.has ? { has: (id: string) => (inner.has as (id: string) => Promise<boolean>)(id) } : {}),
     close: () => inner.close(),
   };
+  if (!isCached(inner)) return asked;
+  const memory = { calls: inner.calls, clear: () => inner.clear() };
+  return Object.defineProperty({ ...asked, ...memory }, "stats", { get: () => inner.stats, enumerable: true });
 }
 
 /**

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ndcg } from "../../src/ranking/index.ts";
 import { withLengthCost } from "../../src/rl/length-cost.ts";
+import { cached, isCached } from "../../src/recommenders/cached.ts";
 import { loseFirstWord, ndcgAsPublished, recommenderInMode, taskInMode } from "../../src/rl/modes.ts";
 import { train } from "../../src/rl/train.ts";
 import { evaluateRaw } from "../../src/eval/evaluate.ts";
@@ -32,6 +33,20 @@ describe("compatible mode", () => {
     ["", ""],
   ])("makes %j into %j", (query, sent) => {
     expect(loseFirstWord(query)).toBe(sent);
+  });
+
+  it("leaves a recommender its memory, which can be cleared and says what it did", async () => {
+    const inner = new WordSearch({ anchor: "anchor", beacon: "beacon" });
+    const compatible = recommenderInMode(cached(inner), "compatible");
+    if (!isCached(compatible)) throw new Error("no memory");
+    const ask = () => compatible.search([{ text: "anchor beacon" }], { topK: 5 });
+    await ask();
+    await ask();
+    expect(compatible.stats).toMatchObject({ hits: 1, misses: 1 });
+    compatible.clear();
+    await ask();
+    expect(compatible.stats).toMatchObject({ hits: 1, misses: 2 });
+    expect(inner.calls.flat()).toEqual([" beacon", " beacon"]);
   });
 
   it("loses the first word of every query, and all of a one-word query", async () => {
