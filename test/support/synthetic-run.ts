@@ -29,6 +29,8 @@ export interface SyntheticRunOptions {
   groupSize: number;
   seed?: number;
   evalEvery?: number;
+  /** Whether there is an evaluation before the first step. Default true. */
+  evalFirst?: boolean;
   /** Examples of the validation and test splits. Default 100. */
   evaluated?: number;
   recordTokensEvery?: number;
@@ -184,7 +186,7 @@ async function beginRun(folder: RunFolder, options: SyntheticRunOptions, world: 
   };
   await folder.writeManifest(manifest);
   await folder.appendShown(await showWorld(world, options.pictures ?? true));
-  await writeValidation(folder, options, world, 0);
+  if (options.evalFirst ?? true) await writeValidation(folder, options, world, 0);
 }
 
 async function showWorld({ examples, test, items, titles }: World, pictures: boolean): Promise<ShownRecord[]> {

@@ -84,7 +84,8 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
     axis,
     theme,
     smoothing > 0,
-    lines.map(({ name, run, colour, line }) => [name, run, colour, line.x.length > 2]),
+    // Whether there is anything to draw on, a point that is marked, a line to smooth.
+    lines.map(({ name, run, colour, line }) => [name, run, colour, Math.min(3, line.x.length)]),
   ]);
   const laid = useMemo(() => layOut(lines, smoothing, readColours()), [lines, smoothing, shape]);
 

@@ -200,6 +200,29 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     }
   });
 
+  it("draws the first evaluation when it comes", async () => {
+    const run = await openSyntheticRun(join(folder, "runs", "unevaluated"), {
+      steps: 30,
+      promptsPerStep: 2,
+      groupSize: 4,
+      evalEvery: 2,
+      evalFirst: false,
+      pictures: false,
+    });
+    try {
+      await run.step();
+      const page = await openPage("#/curves?run=unevaluated");
+      const validation = page.locator(".chart", { hasText: "Validation" });
+      await expect.poll(() => validation.locator(".none").count()).toBe(1);
+      await expect.poll(() => page.locator(".live.on").count(), { timeout: 10_000 }).toBe(1);
+      await run.step();
+      await expect.poll(() => validation.locator(".readout").count(), { timeout: 10_000 }).toBe(1);
+      await expect.poll(() => validation.locator("canvas").count()).toBe(1);
+    } finally {
+      await run.close();
+    }
+  });
+
   it("shows a group's completions side by side, and their tokens", async () => {
     const page = await openPage("#/rollouts?run=second&step=40");
     await page.locator(".card").first().waitFor();
