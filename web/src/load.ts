@@ -2,34 +2,56 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 export interface Loaded<T> {
-  /** What was loaded last, while the next is on its way, too. */
+  /** What was loaded last: while the next is on its way, too, and where the same thing couldn't be loaded again. */
   data: T | undefined;
   error: Error | undefined;
   isLoading: boolean;
 }
 
-/** @param key loads again when it changes; null: nothing to load */
+/**
+ * @param key loads again when it changes; null: nothing to load
+ * @param version loads the same thing again when it changes
+ */
 export function useLoaded<T>(
   key: string | null,
   load: (signal: AbortSignal) => Promise<T>,
+  version?: unknown,
 ): Loaded<T> & { reload: () => void } {
-  const [state, setState] = useState<Loaded<T>>({ data: undefined, error: undefined, isLoading: key !== null });
+  /** With the key of what was asked and answered last. */
+  const [state, setState] = useState<Loaded<T> & { key: string | null }>({
+    key: null,
+    data: undefined,
+    error: undefined,
+    isLoading: key !== null,
+  });
   const [count, setCount] = useState(0);
   const latest = useRef(load);
   latest.current = load;
   useEffect(() => {
-    if (key === null) return setState({ data: undefined, error: undefined, isLoading: false });
+    if (key === null) return setState({ key, data: undefined, error: undefined, isLoading: false });
     const controller = new AbortController();
-    setState(({ data }) => ({ data, error: undefined, isLoading: true }));
+    // What went wrong with what is still shown stays until it is known whether it does so again.
+    setState((before) => ({
+      ...before,
+      error: before.key === key && before.data !== undefined ? before.error : undefined,
+      isLoading: true,
+    }));
     latest.current(controller.signal).then(
-      (data) => setState({ data, error: undefined, isLoading: false }),
+      (data) => setState({ key, data, error: undefined, isLoading: false }),
       (error: Error) => {
-        if (!controller.signal.aborted) setState({ data: undefined, error, isLoading: false });
+        if (controller.signal.aborted) return;
+        setState((before) => ({
+          key,
+          data: before.key === key ? before.data : undefined,
+          error,
+          isLoading: false,
+        }));
       },
     );
     return () => controller.abort();
-  }, [key, count]);
-  return { ...state, reload: () => setCount((n) => n + 1) };
+  }, [key, version, count]);
+  const isLoading = key !== null && (state.isLoading || state.key !== key);
+  return { data: state.data, error: state.error, isLoading, reload: () => setCount((n) => n + 1) };
 }
 
 /** A value that follows `value` when it hasn't changed for a moment. */

@@ -12,18 +12,19 @@ const pageSize = 50;
 
 export function RolloutsView({ run, route, newest }: { run: string; route: Route; newest: number | undefined }) {
   const { params } = route;
-  const steps = useLoaded(`${run} ${newest ?? ""}`, (signal) => api.steps(run, signal));
+  const steps = useLoaded(run, (signal) => api.steps(run, signal), newest);
   const known = steps.data?.steps ?? [];
   const step = params.step === undefined ? known.at(-1) : Number(params.step);
   const set = (changes: Record<string, string>): void => go({ ...route, params: { ...params, ...changes } });
   const isSearch = [params.text, params.min, params.max, params.of].some(
     (value) => value !== undefined && value !== "",
   );
-  if (steps.error) return <Failure error={steps.error} onRetry={steps.reload} />;
-  if (!steps.data) return <p class="loading">Loading rollouts…</p>;
+  const failure = steps.error && <Failure error={steps.error} onRetry={steps.reload} />;
+  if (!steps.data) return failure ?? <p class="loading">Loading rollouts…</p>;
   if (known.length === 0 || step === undefined) return <p class="none">This run has no rollouts yet.</p>;
   return (
     <>
+      {failure}
       <SearchForm params={params} onChange={set} />
       {isSearch ? (
         <Matches run={run} params={params} onOpen={(view) => set({ step: String(view.step), example: view.example })} />

@@ -298,6 +298,25 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     expect(await page.locator(".answer.tuned .hits li").count()).toBe(3);
   });
 
+  it("keeps what is shown when the list of runs can't be read for once", async () => {
+    const page = await openPage("#/try?run=second");
+    await page.clock.install();
+    await page.reload();
+    await page.getByRole("searchbox").fill("user");
+    await page.keyboard.press("Enter");
+    await expect.poll(() => page.locator(".trial .answer").count()).toBe(3);
+    // A reply that was cut off.
+    await page.route("**/api/runs?*", (route) => route.fulfill({ body: "[" }));
+    await page.clock.fastForward(10_000);
+    await expect.poll(() => page.locator(".runs [role=alert]").count()).toBe(1);
+    expect(await page.getByRole("searchbox").inputValue()).toBe("user");
+    expect(await page.locator(".trial .answer").count()).toBe(3);
+    expect(await page.locator(".runs li").count()).toBeGreaterThan(1);
+    await page.unroute("**/api/runs?*");
+    await page.clock.fastForward(10_000);
+    await expect.poll(() => page.locator(".runs [role=alert]").count()).toBe(0);
+  });
+
   it("marks suspects with their reasons, and leads to them", async () => {
     const page = await openPage("#/warnings?run=second");
     await page.locator(".suspects li").first().waitFor();
