@@ -21,6 +21,7 @@ const addresses = [
   "/api/config?run=first&run=second",
   "/api/rollouts/steps?run=first",
   "/api/rollouts/groups?run=first&step=3&offset=0&limit=5",
+  "/api/rollouts/groups?run=first&step=3&example=example-1&limit=5",
   "/api/rollouts/group?run=first&step=3&example=example-1",
   "/api/rollouts/search?run=first&text=icon&minReward=0.1&maxReward=1&limit=3&cursor=1",
   "/api/comparison?run=first&split=test&baseline=raw&order=gain&filter=all&text=icon&limit=3",

@@ -75,6 +75,14 @@ export interface ComparisonQuery {
   limit: number;
 }
 
+export interface GroupsQuery {
+  step: number;
+  example?: string | undefined;
+  /** Default: the page that has the example. */
+  offset?: number | undefined;
+  limit: number;
+}
+
 export interface SearchQuery {
   text?: string | undefined;
   example?: string | undefined;
@@ -89,8 +97,8 @@ export const api = {
   curves: (run: string, signal?: AbortSignal) => get<RunCurves>("curves", { run }, signal),
   config: (runs: readonly string[], signal?: AbortSignal) => get<ConfigTable>("config", { run: runs }, signal),
   steps: (run: string, signal?: AbortSignal) => get<RolloutSteps>("rollouts/steps", { run }, signal),
-  groups: (run: string, step: number, offset: number, signal?: AbortSignal) =>
-    get<GroupPage>("rollouts/groups", { run, step, offset, limit: 50 }, signal),
+  groups: (run: string, query: GroupsQuery, signal?: AbortSignal) =>
+    get<GroupPage>("rollouts/groups", { run, ...query }, signal),
   group: (run: string, step: number, example: string, signal?: AbortSignal) =>
     get<GroupDetail>("rollouts/group", { run, step, example }, signal),
   search: (run: string, query: SearchQuery, signal?: AbortSignal) =>

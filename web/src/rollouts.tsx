@@ -9,6 +9,8 @@ import { go, type Route } from "./route.ts";
 
 /** Matches shown before more are asked for. */
 const pageSize = 50;
+/** Groups of a step in its list. */
+const listedGroups = 50;
 
 export function RolloutsView({ run, route, newest }: { run: string; route: Route; newest: number | undefined }) {
   const { params } = route;
@@ -31,7 +33,15 @@ export function RolloutsView({ run, route, newest }: { run: string; route: Route
       ) : (
         <StepPicker steps={known} step={step} onPick={(next) => set({ step: String(next) })} />
       )}
-      {!isSearch && <Groups run={run} step={step} example={params.example} onOpen={(example) => set({ example })} />}
+      {!isSearch && (
+        <Groups
+          run={run}
+          step={step}
+          example={params.example || undefined}
+          // With its step, which would be the newest one otherwise: what is read stays when the run goes on.
+          onOpen={(of, example) => set({ step: String(of), example })}
+        />
+      )}
       {isSearch && params.example && params.step && (
         <Group run={run} step={step} example={params.example} onOf={(of) => set({ of })} />
       )}
@@ -150,16 +160,20 @@ function Groups({
   run: string;
   step: number;
   example: string | undefined;
-  onOpen: (example: string) => void;
+  onOpen: (step: number, example: string) => void;
 }) {
-  const [offset, setOffset] = useState(0);
-  useEffect(() => setOffset(0), [step]);
-  const { data, error, reload } = useLoaded(`${run} ${step} ${offset}`, (signal) =>
-    api.groups(run, step, offset, signal),
+  const [turnedTo, turnTo] = useState<number | undefined>(undefined);
+  useEffect(() => turnTo(undefined), [step]);
+  const query = { step, example, offset: turnedTo, limit: listedGroups };
+  const { data, error, isLoading, reload } = useLoaded(JSON.stringify([run, query]), (signal) =>
+    api.groups(run, query, signal),
   );
   if (error) return <Failure error={error} onRetry={reload} />;
   if (!data) return <p class="loading">Loading step {step}…</p>;
-  const open = data.groups.find((group) => group.example === example)?.example ?? data.groups[0]?.example;
+  const { offset, total } = data;
+  const isHere = data.asked === example || data.groups.some((group) => group.example === example);
+  const isMissing = example !== undefined && !isHere && !isLoading;
+  const open = example === undefined || isMissing ? data.groups[0]?.example : isHere ? example : undefined;
   return (
     <div class="split">
       <nav aria-label={`Examples of step ${data.step}`} class="list">
@@ -170,7 +184,7 @@ function Groups({
                 type="button"
                 class="row"
                 aria-current={group.example === open}
-                onClick={() => onOpen(group.example)}
+                onClick={() => onOpen(data.step, group.example)}
               >
                 <span class="text">{group.text ?? group.example}</span>
                 <Range low={group.worst} high={group.best} mean={group.mean} />
@@ -179,20 +193,33 @@ function Groups({
             </li>
           ))}
         </ul>
-        {data.total > 50 && (
+        {total > listedGroups && (
           <p class="pager">
-            <button type="button" disabled={offset === 0} onClick={() => setOffset(offset - 50)}>
+            <button type="button" disabled={offset === 0} onClick={() => turnTo(Math.max(0, offset - listedGroups))}>
               Before
             </button>
-            {offset + 1}–{Math.min(data.total, offset + 50)} of {data.total}
-            <button type="button" disabled={offset + 50 >= data.total} onClick={() => setOffset(offset + 50)}>
+            {offset + 1}–{Math.min(total, offset + listedGroups)} of {total}
+            <button
+              type="button"
+              disabled={offset + listedGroups >= total}
+              onClick={() => turnTo(offset + listedGroups)}
+            >
               Next
             </button>
           </p>
         )}
       </nav>
       {/* What is shown until the next step is there is of the step before. */}
-      {open !== undefined && data.step === step && <Group run={run} step={step} example={open} onOf={undefined} />}
+      {open !== undefined && data.step === step && (
+        <div>
+          {isMissing && (
+            <p class="meta">
+              Step {step} has no rollouts of the example <code>{example}</code>; this is the first of those it has.
+            </p>
+          )}
+          <Group run={run} step={step} example={open} onOf={undefined} />
+        </div>
+      )}
     </div>
   );
 }

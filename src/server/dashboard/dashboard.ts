@@ -69,7 +69,13 @@ const queries = {
   run: z.object({ run: id }),
   curves: z.object({ run: id, points: wholeNumber.pipe(z.number().min(10).max(5_000)).default(1_000) }),
   runs: z.object({ runs: z.array(id).min(1).max(16) }),
-  groups: z.object({ run: id, step: wholeNumber, ...paging }),
+  groups: z.object({
+    run: id,
+    step: wholeNumber,
+    example: id.optional(),
+    offset: wholeNumber.optional(),
+    limit: paging.limit,
+  }),
   group: z.object({ run: id, step: wholeNumber, example: id }),
   search: z.object({
     run: id,

@@ -70,17 +70,26 @@ export class Rollouts {
       .sort((a, b) => a - b);
   }
 
-  /** A step's groups, in the order of their first rollouts. @throws HttpError 404 */
-  async groups(step: number, { offset, limit }: { offset: number; limit: number }): Promise<GroupPage> {
+  /**
+   * A page of a step's groups, in the order of their first rollouts.
+   * @param options.offset default: the page that has the example, else the first
+   * @throws HttpError 404
+   */
+  async groups(
+    step: number,
+    { example, limit, ...wanted }: { example?: string | undefined; offset?: number | undefined; limit: number },
+  ): Promise<GroupPage> {
     const { rollouts } = await this.index(step);
-    const byExample = groupBy(rollouts, ({ example }) => example);
+    const byExample = groupBy(rollouts, ({ example: id }) => id);
+    const at = example === undefined ? -1 : [...byExample.keys()].indexOf(example);
+    const offset = wanted.offset ?? Math.floor(Math.max(0, at) / limit) * limit;
     const page = [...byExample].slice(offset, offset + limit);
-    const texts = await this.shown.examples(page.map(([example]) => example));
-    const groups = page.map(([example, group], i): GroupSummary => {
+    const texts = await this.shown.examples(page.map(([id]) => id));
+    const groups = page.map(([id, group], i): GroupSummary => {
       const rewards = group.map(({ reward }) => reward).filter((reward) => reward !== null);
       const known = rewards.length > 0;
       return {
-        example,
+        example: id,
         text: texts[i]?.text ?? null,
         rollouts: group.length,
         mean: known ? rewards.reduce((a, b) => a + b, 0) / rewards.length : null,
@@ -89,7 +98,7 @@ export class Rollouts {
         failed: group.length - rewards.length,
       };
     });
-    return { step, total: byExample.size, groups };
+    return { step, total: byExample.size, offset, asked: at < 0 ? null : (example ?? null), groups };
   }
 
   /** All completions of one example in a step. @throws HttpError 404 */

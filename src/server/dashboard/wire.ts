@@ -97,6 +97,10 @@ export interface GroupSummary {
 export interface GroupPage {
   step: number;
   total: number;
+  /** The place of the first of them among all. */
+  offset: number;
+  /** The example that was asked for, on this page or another; null where the step doesn't have it. */
+  asked: string | null;
   groups: GroupSummary[];
 }
 

@@ -243,6 +243,69 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     await expect.poll(() => page.locator(".group .hint").textContent()).toContain("recordTokensEvery");
   });
 
+  it("keeps the group that is read while the run goes on", async () => {
+    const run = await openSyntheticRun(join(folder, "runs", "read"), {
+      steps: 30,
+      promptsPerStep: 3,
+      groupSize: 4,
+      pictures: false,
+    });
+    try {
+      await run.step();
+      const page = await openPage("#/rollouts?run=read");
+      const row = page.locator(".list .row").nth(1);
+      const text = await row.locator(".text").textContent();
+      await row.click();
+      const open = page.locator(".group h2");
+      await expect.poll(() => open.textContent()).toBe(text);
+      await expect.poll(() => page.url()).toContain("step=1&");
+      await expect.poll(() => page.locator(".live.on").count(), { timeout: 10_000 }).toBe(1);
+      await run.step();
+      await expect
+        .poll(() => page.locator(".steps label").first().textContent(), { timeout: 10_000 })
+        .toContain("of 2");
+      await settle(page);
+      expect(await open.textContent()).toBe(text);
+    } finally {
+      await run.close();
+    }
+  });
+
+  it("opens the example that the address names, and says where a step doesn't have it", async () => {
+    await writeSyntheticRun(join(folder, "runs", "wide"), {
+      steps: 2,
+      promptsPerStep: 70,
+      groupSize: 2,
+      pictures: false,
+    });
+    const page = await openPage("#/rollouts?run=wide&step=1");
+    const code = page.locator(".group header code");
+    const pager = page.locator(".list .pager");
+    await page.locator(".list").getByRole("button", { name: "Next" }).click();
+    await expect.poll(() => pager.textContent()).toContain("51–70 of 70");
+    await page.locator(".list .row").nth(3).click();
+    await expect.poll(() => page.url()).toContain("example=");
+    const address = page.url();
+    const example = new URLSearchParams(address.split("?")[1]).get("example");
+    await expect.poll(() => code.textContent()).toBe(example);
+    await page.goto("about:blank");
+    await page.goto(address);
+    await expect.poll(() => code.textContent()).toBe(example);
+    expect(await pager.textContent()).toContain("51–70 of 70");
+    expect(await page.locator(".list [aria-current=true]").count()).toBe(1);
+    // On another page of the list it stays open.
+    await page.locator(".list").getByRole("button", { name: "Before" }).click();
+    await expect.poll(() => pager.textContent()).toContain("1–50 of 70");
+    await settle(page);
+    expect(await code.textContent()).toBe(example);
+    await page.getByRole("button", { name: "Next ›" }).click();
+    const note = page.locator(".split .meta", { hasText: "Step 2 has no rollouts of the example" });
+    await expect.poll(() => note.locator("code").textContent()).toBe(example);
+    await expect.poll(() => page.locator(".card").count()).toBe(2);
+    await page.locator(".list .row").nth(1).click();
+    await expect.poll(() => note.count()).toBe(0);
+  });
+
   it("finds rollouts by their words and by reward, and opens one", async () => {
     const page = await openPage("#/rollouts?run=second");
     await page.getByLabel("Reward from").fill("0.99");

@@ -137,11 +137,22 @@ describe("what it says of runs", () => {
 });
 
 describe("rollouts", () => {
+  it("are there on the page that has an example", async () => {
+    const groups = (query: string) => read<GroupPage>(`rollouts/groups?run=second&step=40&limit=4${query}`);
+    const { groups: others } = await groups("&offset=4");
+    const example = others[1]?.example ?? "";
+    const asked = `&example=${encodeURIComponent(example)}`;
+    expect(await groups(asked)).toMatchObject({ offset: 4, asked: example, groups: others });
+    expect(await groups(`${asked}&offset=0`)).toMatchObject({ offset: 0, asked: example });
+    expect(await groups("&example=none")).toMatchObject({ offset: 0, asked: null });
+  });
+
   it("are there by step and example, with titles, rewards and tokens", async () => {
     expect(await read("rollouts/steps?run=second")).toEqual({ steps: Array.from({ length: 40 }, (_, i) => i + 1) });
     const page = await read<GroupPage>("rollouts/groups?run=second&step=40&limit=4");
     expect(page.total).toBe(6);
     expect(page.groups).toHaveLength(4);
+    expect(page).toMatchObject({ offset: 0, asked: null });
     const [first] = page.groups;
     const group = await read<GroupDetail>(
       `rollouts/group?run=second&step=40&example=${encodeURIComponent(first?.example ?? "")}`,
