@@ -1,10 +1,10 @@
 /** Before and after: what raw words, the untrained and the tuned policy find for each query. */
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import type { ComparedQuery, ComparisonPage, PolicyName, TermCredit } from "../../src/server/dashboard/wire.ts";
 import { api } from "./api.ts";
 import { formatNumber, formatSigned } from "./format.ts";
 import { Failure, Hits, Wanted } from "./hits.tsx";
-import { useDelayed, useLoaded } from "./load.ts";
+import { useLoaded, useTyped } from "./load.ts";
 import { go, type Route } from "./route.ts";
 
 const pageSize = 25;
@@ -17,13 +17,9 @@ export const policyTitles: Record<PolicyName, string> = {
 
 export function CompareView({ run, route }: { run: string; route: Route }) {
   const { params } = route;
-  const [text, setText] = useState(params.text ?? "");
-  const wanted = useDelayed(text);
   const set = (changes: Record<string, string>): void =>
     go({ ...route, params: { ...params, offset: "", ...changes } }, { replace: true });
-  useEffect(() => {
-    if (wanted !== (params.text ?? "")) set({ text: wanted });
-  }, [wanted]);
+  const [{ text }, type] = useTyped({ text: params.text ?? "" }, set);
   const filter = params.filter ?? "worse";
   const order = params.order ?? (filter === "better" ? "gain" : "loss");
   const offset = Number(params.offset ?? 0);
@@ -95,7 +91,7 @@ export function CompareView({ run, route }: { run: string; route: Route }) {
         </label>
         <label>
           Find
-          <input type="search" id="find" value={text} onInput={(event) => setText(event.currentTarget.value)} />
+          <input type="search" id="find" value={text} onInput={(event) => type({ text: event.currentTarget.value })} />
         </label>
         {params.of && (
           <button type="button" onClick={() => set({ of: "" })}>

@@ -54,14 +54,37 @@ export function useLoaded<T>(
   return { data: state.data, error: state.error, isLoading, reload: () => setCount((n) => n + 1) };
 }
 
-/** A value that follows `value` when it hasn't changed for a moment. */
-export function useDelayed<T>(value: T, delayMs = 250): T {
-  const [delayed, setDelayed] = useState(value);
+/**
+ * Texts of fields that follow `values`, as the address has them, and what is typed into them. What is typed goes to
+ * `onTyped` when it hasn't changed for a moment, and gives way when `values` change otherwise.
+ * @returns the texts, and what changes some of them
+ */
+export function useTyped<T extends Record<string, string>>(
+  values: T,
+  onTyped: (typed: T) => void,
+  delayMs = 250,
+): [T, (changes: Partial<T>) => void] {
+  const [typed, setTyped] = useState<T | undefined>(undefined);
+  const key = JSON.stringify(values);
+  const latest = useRef({ key, onTyped });
+  latest.current = { key, onTyped };
+  /** What was told last: when it comes back as `values`, typing may have gone on. */
+  const told = useRef(key);
   useEffect(() => {
-    const timer = setTimeout(() => setDelayed(value), delayMs);
+    if (key !== told.current) setTyped(undefined);
+    told.current = key;
+  }, [key]);
+  useEffect(() => {
+    if (typed === undefined) return;
+    const timer = setTimeout(() => {
+      const next = JSON.stringify(typed);
+      if (next === latest.current.key) return;
+      told.current = next;
+      latest.current.onTyped(typed);
+    }, delayMs);
     return () => clearTimeout(timer);
-  }, [value, delayMs]);
-  return delayed;
+  }, [typed, delayMs]);
+  return [typed ?? values, (changes) => setTyped((before) => ({ ...(before ?? values), ...changes }))];
 }
 
 /** A choice that is kept in this browser. */

@@ -4,7 +4,7 @@ import type { GroupDetail, RolloutView, SearchPage } from "../../src/server/dash
 import { api } from "./api.ts";
 import { formatNumber, formatSigned } from "./format.ts";
 import { Failure, Hits, Wanted } from "./hits.tsx";
-import { useDelayed, useLoaded } from "./load.ts";
+import { useLoaded, useTyped } from "./load.ts";
 import { go, type Route } from "./route.ts";
 
 /** Matches shown before more are asked for. */
@@ -56,37 +56,30 @@ function SearchForm({
   params: Record<string, string>;
   onChange: (changes: Record<string, string>) => void;
 }) {
-  const [text, setText] = useState(params.text ?? "");
-  const [min, setMin] = useState(params.min ?? "");
-  const [max, setMax] = useState(params.max ?? "");
-  const wanted = useDelayed(JSON.stringify({ text, min, max }), 350);
-  useEffect(() => {
-    const next = JSON.parse(wanted) as Record<string, string>;
-    if (Object.entries(next).some(([key, value]) => (params[key] ?? "") !== value)) onChange({ ...next, example: "" });
-  }, [wanted]);
+  const inAddress = { text: params.text ?? "", min: params.min ?? "", max: params.max ?? "" };
+  const [{ text, min, max }, type] = useTyped(inAddress, (typed) => onChange({ ...typed, example: "" }), 350);
   const isFiltered = text !== "" || min !== "" || max !== "" || (params.of ?? "") !== "";
   return (
     <form class="controls" role="search" onSubmit={(event) => event.preventDefault()}>
       <label>
         Search completions and queries
-        <input type="search" id="find" value={text} onInput={(event) => setText(event.currentTarget.value)} />
+        <input type="search" id="find" value={text} onInput={(event) => type({ text: event.currentTarget.value })} />
       </label>
       <label>
         Reward from
-        <input type="number" step="any" value={min} onInput={(event) => setMin(event.currentTarget.value)} />
+        <input type="number" step="any" value={min} onInput={(event) => type({ min: event.currentTarget.value })} />
       </label>
       <label>
         to
-        <input type="number" step="any" value={max} onInput={(event) => setMax(event.currentTarget.value)} />
+        <input type="number" step="any" value={max} onInput={(event) => type({ max: event.currentTarget.value })} />
       </label>
       {isFiltered && (
         <button
           type="button"
           onClick={() => {
-            setText("");
-            setMin("");
-            setMax("");
-            onChange({ text: "", min: "", max: "", of: "", example: "" });
+            const none = { text: "", min: "", max: "" };
+            type(none);
+            onChange({ ...none, of: "", example: "" });
           }}
         >
           Show all
@@ -109,13 +102,13 @@ function StepPicker({
     0,
     steps.findLastIndex((known) => known <= step),
   );
-  const [typed, setTyped] = useState(String(step));
-  const settled = useDelayed(typed, 300);
-  useEffect(() => setTyped(String(step)), [step]);
-  useEffect(() => {
-    const wanted = Number(settled);
-    if (settled !== String(step) && steps.includes(wanted)) onPick(wanted);
-  }, [settled]);
+  const [{ wanted }, type] = useTyped(
+    { wanted: String(step) },
+    (typed) => {
+      if (typed.wanted !== "" && steps.includes(Number(typed.wanted))) onPick(Number(typed.wanted));
+    },
+    300,
+  );
   const move = (by: number): void => {
     const next = steps[Math.min(steps.length - 1, Math.max(0, at + by))];
     if (next !== undefined) onPick(next);
@@ -131,8 +124,8 @@ function StepPicker({
           type="number"
           min={steps[0]}
           max={steps.at(-1)}
-          value={typed}
-          onInput={(event) => setTyped(event.currentTarget.value)}
+          value={wanted}
+          onInput={(event) => type({ wanted: event.currentTarget.value })}
         />
         of {steps.at(-1)}
       </label>

@@ -306,6 +306,31 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     await expect.poll(() => note.count()).toBe(0);
   });
 
+  it("goes to the next step each time it is asked, and to one that is typed", async () => {
+    const page = await openPage("#/rollouts?run=first&step=1");
+    await page.clock.install();
+    await page.reload();
+    await page.locator(".card").first().waitFor();
+    await page.clock.pauseAt(Date.now() + 60_000);
+    let step = 1;
+    const next = async (): Promise<void> => {
+      step++;
+      await page.keyboard.press("]");
+      await expect.poll(() => `${page.url()}&`).toContain(`step=${step}&`);
+    };
+    // Around the moment in which what was typed would be taken up.
+    for (let gap = 276; gap <= 340; gap += 8) {
+      await next();
+      await page.clock.runFor(gap);
+      await next();
+      await page.clock.runFor(1_000);
+      expect(`${page.url()}&`, `${gap} ms apart`).toContain(`step=${step}&`);
+    }
+    await page.getByRole("spinbutton", { name: /^Step/ }).fill("7");
+    await page.clock.runFor(1_000);
+    await expect.poll(() => `${page.url()}&`).toContain("step=7&");
+  });
+
   it("finds rollouts by their words and by reward, and opens one", async () => {
     const page = await openPage("#/rollouts?run=second");
     await page.getByLabel("Reward from").fill("0.99");
@@ -324,6 +349,32 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     await expect.poll(() => page.locator(".matches .meta").textContent()).toMatch(/^0 rollouts found/);
     await page.getByRole("button", { name: "Show all" }).click();
     await page.locator(".steps").waitFor();
+  });
+
+  it("has in its search fields what the address has", async () => {
+    const page = await openPage("#/rollouts?run=second");
+    const find = page.getByLabel("Search completions and queries");
+    await find.fill("no such words");
+    await expect.poll(() => page.url()).toContain("text=no+such+words");
+    await page.getByRole("link", { name: "Rollouts" }).click();
+    await page.locator(".steps").waitFor();
+    await expect.poll(() => find.inputValue()).toBe("");
+    await page.goBack();
+    await expect.poll(() => find.inputValue()).toBe("no such words");
+    await page.goBack();
+    await page.locator(".steps").waitFor();
+    await expect.poll(() => find.inputValue()).toBe("");
+    // What has just been typed goes, too.
+    await find.fill("not yet in the address");
+    await page.getByRole("button", { name: "Show all" }).click();
+    await expect.poll(() => find.inputValue()).toBe("");
+    await page.getByRole("link", { name: "Before and after" }).click();
+    const query = page.getByLabel("Find", { exact: true });
+    await query.fill("no such words");
+    await expect.poll(() => page.locator("main > .meta").first().textContent()).toContain("0 queries");
+    await page.getByRole("link", { name: "Before and after" }).click();
+    await expect.poll(() => page.locator(".compared").count()).toBeGreaterThan(0);
+    await expect.poll(() => query.inputValue()).toBe("");
   });
 
   it("compares before and after, losses as readily as wins", async () => {
