@@ -1,7 +1,7 @@
 /** A run's trained policy, put into an engine that was opened as the run says. */
 import { CheckpointError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
-import { readBest, readNewestRunCheckpoint, readRunCheckpoint } from "../runs/run-folder.ts";
+import { listRunCheckpoints, readBest, readNewestRunCheckpoint, readRunCheckpoint } from "../runs/run-folder.ts";
 import { parseCount } from "./options.ts";
 import type { Reporter } from "./progress.ts";
 
@@ -22,4 +22,12 @@ export async function loadPolicy(engine: Engine, dir: string, which: string, rep
   if (step === 0) reporter.line(`the best policy of ${dir} on validation is the untrained one`);
   else await engine.loadState((await readRunCheckpoint(dir, step)).engineDir);
   return step;
+}
+
+/** What {@link loadPolicy} would take as "best" now, by a name that changes with it; null where there is nothing yet. */
+export async function namePolicy(dir: string): Promise<string | null> {
+  const best = await readBest(dir);
+  if (best) return `best ${best.step}`;
+  const newest = (await listRunCheckpoints(dir)).at(-1);
+  return newest === undefined ? null : `newest ${newest}`;
 }

@@ -1,5 +1,5 @@
 /** Tries a run's policies on what somebody types: the dashboard's playground, built as `rec-r1 eval` builds its systems. */
-import { CheckpointError, RecommenderError } from "../core/errors.ts";
+import { RecommenderError } from "../core/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Hit, Recommender } from "../recommenders/recommender.ts";
 import { answerExamples, askingOf, searchAnswers, type FoundAnswer } from "../rl/evaluation.ts";
@@ -10,7 +10,7 @@ import { creditTerms } from "../server/dashboard/term-credit.ts";
 import type { Playground } from "../server/dashboard/playground.ts";
 import type { PolicyName, ShownHit, TermCredit, TryEvent } from "../server/dashboard/wire.ts";
 import { Closing } from "./closing.ts";
-import { loadPolicy } from "./load-policy.ts";
+import { loadPolicy, namePolicy } from "./load-policy.ts";
 import { openRun, type OpenedRun, type RunPlaces } from "./open-run.ts";
 import type { Reporter } from "./progress.ts";
 
@@ -24,11 +24,20 @@ export interface PlaygroundOptions extends RunPlaces {
   threads?: number;
 }
 
+/** Who writes. */
+interface Policy {
+  engine: Engine;
+  weights: "policy" | "reference";
+}
+
 /** The policies of a run, opened when they are first asked. */
 interface Policies {
-  untrained: { engine: Engine; weights: "policy" | "reference" };
-  /** Null where the run has no checkpoint yet. */
-  tuned: { engine: Engine; step: number } | null;
+  untrained: Policy;
+  /** Holds the tuned policy, when one was loaded. */
+  engine: Engine;
+  tuned: (Policy & { step: number }) | null;
+  /** Which one `tuned` is, see {@link namePolicy}. */
+  tunedName: string | null;
 }
 
 export class RunPlayground implements Playground {
@@ -63,25 +72,23 @@ export class RunPlayground implements Playground {
     const raw = { example: typed, sample: 0, completion: null, query: task.raw(typed.example) };
     yield await this.search("raw", null, raw, started, signal);
     if (!this.policies) yield { kind: "status", message: "Loading the model" };
-    const { untrained, tuned } = (this.policies ??= await this.openPolicies());
+    const policies = (this.policies ??= await this.openPolicies());
     const common = { task, recommender: this.recommender, ...askingOf(config), signal };
-    const write = async (
-      engine: Engine,
-      weights: "policy" | "reference",
-    ): Promise<Omit<FoundAnswer<object>, "hits">> => {
+    const write = async ({ engine, weights }: Policy): Promise<Omit<FoundAnswer<object>, "hits">> => {
       const [answer] = await answerExamples([typed], { ...common, engine, weights });
       return answer as Omit<FoundAnswer<object>, "hits">;
     };
     yield { kind: "status", message: "The untrained policy writes" };
     const beforeUntrained = performance.now();
-    yield await this.search("untrained", 0, await write(untrained.engine, untrained.weights), beforeUntrained, signal);
+    yield await this.search("untrained", 0, await write(policies.untrained), beforeUntrained, signal);
+    const tuned = await this.findTuned(policies);
     if (!tuned) {
       yield { kind: "status", message: "This run has no checkpoint yet" };
       return;
     }
     yield { kind: "status", message: "The tuned policy writes" };
     const beforeTuned = performance.now();
-    yield await this.search("tuned", tuned.step, await write(tuned.engine, "policy"), beforeTuned, signal);
+    yield await this.search("tuned", tuned.step, await write(tuned), beforeTuned, signal);
   }
 
   async credit(
@@ -128,16 +135,24 @@ export class RunPlayground implements Playground {
     const engine = await open();
     // An adapter can be left out; where all weights were trained, the model as it was has to be there beside them.
     const isFull = run.engineConfig.full;
-    const untrained: Policies["untrained"] = isFull
-      ? { engine: await open(), weights: "policy" }
-      : { engine, weights: "reference" };
-    try {
-      const step = await loadPolicy(engine, run.dir, "best", reporter);
-      return { untrained, tuned: { engine, step } };
-    } catch (error) {
-      if (error instanceof CheckpointError && error.code === "CHECKPOINT_MISSING") return { untrained, tuned: null };
-      throw error;
-    }
+    const untrained: Policy = isFull ? { engine: await open(), weights: "policy" } : { engine, weights: "reference" };
+    return { untrained, engine, tuned: null, tunedName: null };
+  }
+
+  /** The tuned policy as the run has it now, which may be in training; null where it has no checkpoint yet. */
+  private async findTuned(policies: Policies): Promise<Policies["tuned"]> {
+    const { dir } = this.run;
+    const name = await namePolicy(dir);
+    if (name === policies.tunedName) return policies.tuned;
+    // Where loading fails, the engine may be anything: the next question loads again.
+    Object.assign(policies, { tuned: null, tunedName: null });
+    if (name === null) return null;
+    const { engine, untrained } = policies;
+    const step = await loadPolicy(engine, dir, "best", this.options.reporter);
+    // Step 0 loads nothing, and the engine may have a later one, of before the run was taken up again.
+    policies.tuned = step === 0 ? { ...untrained, step } : { engine, weights: "policy", step };
+    policies.tunedName = name;
+    return policies.tuned;
   }
 
   /** Searches for an answer's query and shows what comes. */

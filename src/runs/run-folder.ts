@@ -17,6 +17,7 @@ import { appendJsonLines, readJsonLog, toJsonLine } from "../core/json-lines.ts"
 import { readLivingOwner } from "../core/process-lock.ts";
 import type { LockOwner } from "../core/process-lock.ts";
 import {
+  listCheckpoints,
   pruneCheckpoints,
   readCheckpoint,
   readNewestCheckpoint,
@@ -319,6 +320,11 @@ export async function readBest(dir: string): Promise<BestRecord | undefined> {
     if (isMissing(error)) return undefined;
     throw describeFileError(error, "read", join(dir, names.best));
   }
+}
+
+/** Steps that a run has checkpoints of, ascending, whether these are whole or not. */
+export async function listRunCheckpoints(dir: string): Promise<number[]> {
+  return listCheckpoints(join(dir, names.checkpoints));
 }
 
 /** The checkpoint of one step of a run, verified. @throws CheckpointError */

@@ -1,5 +1,5 @@
 /** `rec-r1 dashboard` on a run that was trained: the pages' questions answered by the run's own model and recommender. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
@@ -26,33 +26,51 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const open = async (): Promise<RunPlayground> => {
+const open = async (dir = run): Promise<RunPlayground> => {
   const reporter = new Reporter({ write: () => true });
   const signal = new AbortController().signal;
-  const playground = await RunPlayground.open(run, { reporter, signal, threads: 1 });
+  const playground = await RunPlayground.open(dir, { reporter, signal, threads: 1 });
   onTestFinished(() => playground.close());
   return playground;
 };
 
+const ask = async (playground: RunPlayground, text: string): Promise<TryEvent[]> => {
+  const events: TryEvent[] = [];
+  for await (const event of playground.ask(text, new AbortController().signal)) events.push(event);
+  return events;
+};
+const answers = (events: TryEvent[]) => events.filter((event) => event.kind === "answer");
+
 describe("the playground of a run", () => {
   it("asks the raw words, the untrained and the tuned policy, again and again", async () => {
     const playground = await open();
-    const ask = async (text: string): Promise<TryEvent[]> => {
-      const events: TryEvent[] = [];
-      for await (const event of playground.ask(text, new AbortController().signal)) events.push(event);
-      return events;
-    };
-    const answers = (events: TryEvent[]) => events.filter((event) => event.kind === "answer");
-    const first = await ask("b");
+    const first = await ask(playground, "b");
     expect(answers(first).map(({ policy }) => policy)).toEqual(["raw", "untrained", "tuned"]);
     expect(answers(first)[0]).toMatchObject({ query: "b", completion: null, hits: [{ id: "b", title: "b" }] });
     expect(answers(first)[2]?.step).toBeTypeOf("number");
     expect(first).toContainEqual({ kind: "status", message: "Loading the model" });
-    const again = await ask("b");
+    const again = await ask(playground, "b");
     expect(again).not.toContainEqual({ kind: "status", message: "Loading the model" });
     const written = (events: TryEvent[]): unknown =>
       answers(events).map(({ query, completion }) => [query, completion]);
     expect(written(again)).toEqual(written(first));
+  });
+
+  it("asks the tuned policy that the run has by then", async () => {
+    const training = join(folder, "runs", "training");
+    await cp(run, training, { recursive: true });
+    await rm(join(training, "best.json"), { force: true });
+    await rm(join(training, "checkpoints"), { recursive: true });
+    const playground = await open(training);
+    const none = await ask(playground, "b");
+    expect(answers(none).map(({ policy }) => policy)).toEqual(["raw", "untrained"]);
+    expect(none.at(-1)).toEqual({ kind: "status", message: "This run has no checkpoint yet" });
+    await cp(join(run, "checkpoints"), join(training, "checkpoints"), { recursive: true });
+    expect(answers(await ask(playground, "b"))[2]).toMatchObject({ policy: "tuned", step: 2 });
+    const untrained = { step: 0, metric: "ndcg@10", value: 1, checkpoint: null };
+    await writeFile(join(training, "best.json"), JSON.stringify(untrained));
+    const [, before, after] = answers(await ask(playground, "b"));
+    expect(after).toMatchObject({ policy: "tuned", step: 0, completion: before?.completion });
   });
 
   it("credits words by the task's own metric, for an example of a split", async () => {

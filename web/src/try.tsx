@@ -10,7 +10,10 @@ type Answer = Extract<TryEvent, { kind: "answer" }>;
 interface Trial {
   run: string;
   answers: Answer[];
+  /** What is being done. */
   status: string | undefined;
+  /** Why there is no tuned answer, as far as it was said. */
+  note: string | undefined;
   error: Error | undefined;
 }
 
@@ -25,7 +28,7 @@ export function TryView({ runs }: { runs: readonly string[] }) {
     controller.current?.abort();
     const mine = (controller.current = new AbortController());
     setBusy(true);
-    setTrials(runs.map((run) => ({ run, answers: [], status: "Waiting", error: undefined })));
+    setTrials(runs.map((run) => ({ run, answers: [], status: "Waiting", note: undefined, error: undefined })));
     const change = (run: string, next: (trial: Trial) => Trial): void =>
       setTrials((all) => all.map((trial) => (trial.run === run ? next(trial) : trial)));
     for (const run of runs) {
@@ -35,7 +38,10 @@ export function TryView({ runs }: { runs: readonly string[] }) {
           if (event.kind === "answer") change(run, (trial) => ({ ...trial, answers: [...trial.answers, event] }));
           if (event.kind === "error") throw new Error(event.message);
         }
-        change(run, (trial) => ({ ...trial, status: undefined }));
+        change(run, (trial) => {
+          const isWhole = trial.answers.some(({ policy }) => policy === "tuned");
+          return { ...trial, status: undefined, note: isWhole ? undefined : trial.status };
+        });
       } catch (error) {
         if (mine.signal.aborted) return;
         change(run, (trial) => ({ ...trial, status: undefined, error: error as Error }));
@@ -69,11 +75,11 @@ export function TryView({ runs }: { runs: readonly string[] }) {
         </div>
         <p class="hint">The first question loads the run's model and its recommender, which can take a while.</p>
       </form>
-      {trials.map(({ run, answers, status, error }) => (
+      {trials.map(({ run, answers, status, note, error }) => (
         <section key={run} class="trial" aria-label={`Answers of ${run}`}>
           {trials.length > 1 && <h2>{run}</h2>}
           <p class="meta" aria-live="polite">
-            {status && `${status}…`}
+            {status ? `${status}…` : note && `${note}.`}
           </p>
           <div class="columns">
             {answers.map(({ policy, step, query, completion, hits, seconds }) => (

@@ -412,6 +412,23 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     expect(await page.locator(".answer.tuned .hits li").count()).toBe(3);
   });
 
+  it("says why there is no answer of the tuned policy", async () => {
+    const page = await openPage("#/try?run=second");
+    dashboard.playground.hasCheckpoint = false;
+    try {
+      await page.getByRole("searchbox").fill("user");
+      await page.keyboard.press("Enter");
+      await expect.poll(() => page.getByRole("button", { name: "Ask", exact: true }).count()).toBe(1);
+      await expect.poll(() => page.locator(".trial .answer").count()).toBe(2);
+      await expect.poll(() => page.locator(".trial > .meta").textContent()).toBe("This run has no checkpoint yet.");
+    } finally {
+      dashboard.playground.hasCheckpoint = true;
+    }
+    await page.keyboard.press("Enter");
+    await expect.poll(() => page.locator(".trial .answer").count()).toBe(3);
+    await expect.poll(() => page.locator(".trial > .meta").textContent()).toBe("");
+  });
+
   it("keeps what is shown when the list of runs can't be read for once", async () => {
     const page = await openPage("#/try?run=second");
     await page.clock.install();

@@ -12,11 +12,16 @@ import { writeSyntheticRun, type SyntheticRunOptions } from "../../support/synth
 export class ScriptedPlayground implements Playground {
   readonly asked: string[] = [];
   isClosed = false;
+  hasCheckpoint = true;
 
   async *ask(text: string): AsyncGenerator<TryEvent> {
     this.asked.push(text);
     const written = { raw: text, untrained: `${text} icon`, tuned: `${text} account` };
     for (const [policy, query] of Object.entries(written)) {
+      if (policy === "tuned" && !this.hasCheckpoint) {
+        yield { kind: "status", message: "This run has no checkpoint yet" };
+        return;
+      }
       yield { kind: "status", message: `The ${policy} policy writes` };
       const hits = ["account", "account-box", "face-man"].map((id): ShownHit => ({
         id,
