@@ -124,7 +124,14 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
     };
     // Made anew when lines come or go; new points of the same lines are set below.
   }, [shape]);
-  useEffect(() => plot.current?.setData(laid.data), [laid]);
+  useEffect(() => {
+    const chart = plot.current;
+    if (!chart) return;
+    const chosen = chosenOf(chart);
+    chart.setData(laid.data, !chosen);
+    // Sets the values' scale, too, and draws.
+    if (chosen) chart.setScale("x", chosen);
+  }, [laid]);
 
   const xs = laid.data[0] ?? [];
   const last = xs.length - 1;
@@ -199,6 +206,15 @@ export function Chart({ title, hint, unit = "", axis, lines, smoothing, theme }:
       )}
     </figure>
   );
+}
+
+/** The part of the curves that the reader chose to see; undefined: all of them are. */
+function chosenOf({ scales, data: [places] }: uPlot): { min: number; max: number } | undefined {
+  const { min, max } = scales["x"] ?? {};
+  // Neither is known before a chart was drawn.
+  if (typeof min !== "number" || typeof max !== "number" || places.length === 0) return undefined;
+  const isPart = min > (places[0] as number) || max < (places[places.length - 1] as number);
+  return isPart ? { min, max } : undefined;
 }
 
 /** A series's value at a place, or the last one before it. */

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { findChromium, startChromium } from "../../eval/browser.ts";
 import { openSyntheticRun, writeSyntheticRun } from "../../support/synthetic-run.ts";
@@ -26,6 +26,8 @@ declare const document: {
 };
 declare const window: { axe: { run: (context: unknown, options: unknown) => Promise<AxeResult> } };
 declare function getComputedStyle(element: unknown): { backgroundColor: string; outlineStyle: string };
+
+type Box = NonNullable<Awaited<ReturnType<Locator["boundingBox"]>>>;
 
 interface AxeResult {
   violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[];
@@ -218,6 +220,43 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
       await run.step();
       await expect.poll(() => validation.locator(".readout").count(), { timeout: 10_000 }).toBe(1);
       await expect.poll(() => validation.locator("canvas").count()).toBe(1);
+    } finally {
+      await run.close();
+    }
+  });
+
+  it("keeps the part of a curve that the reader chose while the run goes on", async () => {
+    const run = await openSyntheticRun(join(folder, "runs", "zoomed"), {
+      steps: 30,
+      promptsPerStep: 2,
+      groupSize: 4,
+      pictures: false,
+    });
+    try {
+      for (let i = 0; i < 9; i++) await run.step();
+      const page = await openPage("#/curves?run=zoomed");
+      const chart = page.getByRole("slider", { name: "Entropy" });
+      const plot = chart.locator(".u-over");
+      await plot.scrollIntoViewIfNeeded();
+      const { x, y, width, height } = (await plot.boundingBox()) as Box;
+      const pointAt = (part: number): Promise<void> => page.mouse.move(x + part * width, y + height / 2);
+      const firstStep = async (): Promise<string | null> => {
+        await pointAt(0.5);
+        await pointAt(0.01);
+        return page.locator(".chart", { has: chart }).locator(".where").textContent();
+      };
+      expect(await firstStep()).toBe("step 1");
+      await pointAt(0.5);
+      await page.mouse.down();
+      await pointAt(0.95);
+      await page.mouse.up();
+      await expect.poll(firstStep).toBe("step 5");
+      await expect.poll(() => page.locator(".live.on").count(), { timeout: 10_000 }).toBe(1);
+      await run.step();
+      await expect.poll(() => chart.getAttribute("aria-valuemax"), { timeout: 10_000 }).toBe("9");
+      expect(await firstStep()).toBe("step 5");
+      await plot.dblclick();
+      await expect.poll(firstStep).toBe("step 1");
     } finally {
       await run.close();
     }
