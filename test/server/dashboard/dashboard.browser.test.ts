@@ -102,6 +102,15 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     return page;
   }
 
+  /** Until the list of runs, which is believed for a moment, has one that was just made. */
+  const isListed = (run: string): Promise<void> =>
+    expect
+      .poll(async () => {
+        const runs = (await (await fetch(`${dashboard.url}/api/runs`)).json()) as { id: string }[];
+        return runs.map(({ id }) => id);
+      })
+      .toContain(run) as Promise<void>;
+
   /** Until nothing on the page says that it is loading. */
   const settle = (page: Page): Promise<void> =>
     expect.poll(() => page.locator("main .loading").count(), { timeout: 10_000 }).toBe(0) as Promise<void>;
@@ -178,6 +187,7 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     });
     try {
       await run.step();
+      await isListed("live");
       const page = await openPage("#/curves?run=live");
       const status = page.locator(".progress");
       await expect.poll(() => status.textContent()).toContain("step 1 of 30");
@@ -213,6 +223,7 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     });
     try {
       await run.step();
+      await isListed("unevaluated");
       const page = await openPage("#/curves?run=unevaluated");
       const validation = page.locator(".chart", { hasText: "Validation" });
       await expect.poll(() => validation.locator(".none").count()).toBe(1);
@@ -234,6 +245,7 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     });
     try {
       for (let i = 0; i < 9; i++) await run.step();
+      await isListed("zoomed");
       const page = await openPage("#/curves?run=zoomed");
       const chart = page.getByRole("slider", { name: "Entropy" });
       const plot = chart.locator(".u-over");
@@ -291,6 +303,7 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
     });
     try {
       await run.step();
+      await isListed("read");
       const page = await openPage("#/rollouts?run=read");
       const row = page.locator(".list .row").nth(1);
       const text = await row.locator(".text").textContent();
@@ -317,6 +330,7 @@ describe.skipIf(!chromiumPath)("the dashboard in Chromium", () => {
       groupSize: 2,
       pictures: false,
     });
+    await isListed("wide");
     const page = await openPage("#/rollouts?run=wide&step=1");
     const code = page.locator(".group header code");
     const pager = page.locator(".list .pager");
