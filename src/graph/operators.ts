@@ -238,7 +238,12 @@ export function ScatterAdd(x: Value, indices: Value, updates: Value): Value {
   const ones = Array<number>(rank - 1).fill(1);
   const column = rank === 2 ? indices : Reshape(indices, [-1, ...ones], [updates.shape[0] as Dimension, ...ones]);
   const places = single("Expand", [column, sizes], {}, { type: "int64", shape: updates.shape });
-  return single("ScatterElements", [x, places, updates], { axis: 0, reduction: "add" }, { type: x.type, shape: x.shape });
+  return single(
+    "ScatterElements",
+    [x, places, updates],
+    { axis: 0, reduction: "add" },
+    { type: x.type, shape: x.shape },
+  );
 }
 
 /**
