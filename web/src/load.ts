@@ -1,5 +1,5 @@
 /** Loading what a view needs, again when what it depends on changes. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export interface Loaded<T> {
   /** What was loaded last: while the next is on its way, too, and where the same thing couldn't be loaded again. */
@@ -70,7 +70,8 @@ export function useTyped<T extends Record<string, string>>(
   latest.current = { key, onTyped };
   /** What was told last: when it comes back as `values`, typing may have gone on. */
   const told = useRef(key);
-  useEffect(() => {
+  // At once, and not after the next frame: what is typed from then on must not be lost.
+  useLayoutEffect(() => {
     if (key !== told.current) setTyped(undefined);
     told.current = key;
   }, [key]);
