@@ -13,7 +13,7 @@ import {
   writeFileAtomic,
 } from "../core/atomic-write.ts";
 import { CheckpointError } from "../core/errors.ts";
-import { appendJsonLines, readJsonLog, toJsonLine } from "../core/json-lines.ts";
+import { appendJsonLines, cutTornLine, readJsonLog, toJsonLine } from "../core/json-lines.ts";
 import { readLivingOwner } from "../core/process-lock.ts";
 import type { LockOwner } from "../core/process-lock.ts";
 import {
@@ -182,7 +182,7 @@ export class RunFolder {
       (record) => record.step < step || (record.step === step && (record.kind === "step" || evaluated)),
     );
     await keepRecords<TimingRecord>(join(this.dir, names.timings), (record) => record.step <= step);
-    await keepRecords<ShownRecord>(join(this.dir, names.shown, "run.jsonl"), () => true);
+    await cutTornLine(join(this.dir, names.shown, "run.jsonl"));
     const isLater = (name: string): boolean => {
       const found = /(step-\d{6,})(\.jsonl?)?$/.exec(name);
       return found !== null && (stepOfName(found[1] as string) as number) > step;
