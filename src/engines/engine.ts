@@ -46,6 +46,16 @@ export interface SamplingParams {
   onGrowth?: (prompt: number, index: number, sample: GrowingSample) => void;
 }
 
+/** Whether tokens are drawn from a part of the distribution. */
+export function isCut({
+  temperature,
+  topP = 1,
+  topK = 0,
+  minP = 0,
+}: Pick<SamplingParams, "temperature" | "topP" | "topK" | "minP">): boolean {
+  return temperature > 0 && (topP < 1 || topK > 0 || minP > 0);
+}
+
 /** A completion as far as it has come: token ids and log-probs `[T]`. */
 export interface GrowingSample {
   readonly ids: readonly number[];

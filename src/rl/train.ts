@@ -29,7 +29,7 @@
  */
 import { ConfigError, EngineError } from "../core/errors.ts";
 import { randomStream, shuffle } from "../core/random.ts";
-import type { Datum, Engine, Loss } from "../engines/engine.ts";
+import { type Datum, type Engine, isCut, type Loss } from "../engines/engine.ts";
 import type { Recommender } from "../recommenders/recommender.ts";
 import type { BestRecord, StepRecord } from "../runs/records.ts";
 import { computeAdvantages, hasVariance } from "./advantage.ts";
@@ -114,8 +114,7 @@ export async function train<E extends object>(options: TrainOptions<E>): Promise
       `overlapSteps is ${config.overlapSteps}, but this engine can't sample while it trains. Set it to 0, or use an engine on a server.`,
     );
   }
-  const isCut = config.topP < 1 || config.topK > 0 || config.minP > 0;
-  if (isCut && config.correctTruncation && !engine.givesKeptMass) {
+  if (isCut(config) && config.correctTruncation && !engine.givesKeptMass) {
     throw new ConfigError(
       "CANNOT_CORRECT_TRUNCATION",
       "This engine doesn't say how much of the distribution topP, topK and minP leave, so correctTruncation can't make up for it. Switch these off (1, 0, 0), or set correctTruncation to false.",

@@ -4,7 +4,7 @@
  */
 import type { Random } from "../../core/random.ts";
 import type { AnyTensor, TensorData } from "../../graph/session.ts";
-import type { SamplingParams } from "../engine.ts";
+import { isCut, type SamplingParams } from "../engine.ts";
 import { drawFromCut } from "./draw-from-cut.ts";
 import type { Choosing } from "./graphs.ts";
 
@@ -25,11 +25,6 @@ export interface NextTokens {
 }
 
 type CutParams = Pick<SamplingParams, "temperature" | "topP" | "topK" | "minP">;
-
-/** Whether tokens are drawn from a part of the distribution. */
-export function isCut({ temperature, topP = 1, topK = 0, minP = 0 }: CutParams): boolean {
-  return temperature > 0 && (topP < 1 || topK > 0 || minP > 0);
-}
 
 /** In which way tokens are chosen under these parameters. */
 export function howToChoose(params: CutParams): Choosing {

@@ -30,6 +30,11 @@ export function sendJson(
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
+/** The status of a fault of this side: 503 where it is worth another try. */
+export function statusOf(error: RecR1Error): number {
+  return "retryable" in error && error.retryable === true ? 503 : 500;
+}
+
 /**
  * What a sender is told of an error: a refusal as it is, an error of ours (`RecR1Error`) by its code and message with
  * status 500 (503 where it is worth another try), and anything else without its message, which may tell of this machine.
@@ -45,8 +50,7 @@ export function describeError(
   }
   onFault?.(error);
   if (error instanceof RecR1Error) {
-    const isRetryable = "retryable" in error && error.retryable === true;
-    return { status: isRetryable ? 503 : 500, code: error.code, message: error.message };
+    return { status: statusOf(error), code: error.code, message: error.message };
   }
   return { status: 500, code: "INTERNAL", message: "Something went wrong here; the program's own output says what." };
 }

@@ -14,7 +14,7 @@ import { isAllowedOrigin, isPreflight, makeGuard } from "../http/guard.ts";
 import type { GuardOptions } from "../http/guard.ts";
 import { HttpError } from "../http/http-error.ts";
 import { listenHttp } from "../http/listen.ts";
-import { commonHeaders, describeError, sendError, sendJson } from "../http/reply.ts";
+import { commonHeaders, describeError, sendError, sendJson, statusOf } from "../http/reply.ts";
 import { Batcher } from "./batcher.ts";
 import { completeChat } from "./chat.ts";
 import { makeMetrics } from "./metrics.ts";
@@ -327,8 +327,7 @@ class HttpService {
     }
     if (error instanceof EngineError || error instanceof ModelError) {
       this.report(error);
-      const isRetryable = "retryable" in error && error.retryable === true;
-      return new HttpError(isRetryable ? 503 : 500, error.code, "The model did not answer.");
+      return new HttpError(statusOf(error), error.code, "The model did not answer.");
     }
     return error;
   }
